@@ -1,0 +1,1 @@
+//! A GitLab that is a program.

@@ -1,0 +1,3 @@
+//! A GitLab that is a program.
+
+fn main() {}

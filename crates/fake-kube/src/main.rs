@@ -1,0 +1,3 @@
+//! A Kubernetes API server and kubelet that is a program.
+
+fn main() {}

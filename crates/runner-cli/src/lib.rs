@@ -1,0 +1,1 @@
+//! The frame every tool shares.

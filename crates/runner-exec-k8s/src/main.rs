@@ -1,0 +1,3 @@
+//! Runs each job in a Kubernetes pod.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Runs one job inside its pod.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Asks GitLab for jobs and prints them.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Registers runners and edits config.toml.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! `config.toml` as read; defaults in one place.

@@ -1,0 +1,1 @@
+//! Go durations as `config.toml` and job variables spell them.

@@ -1,0 +1,1 @@
+//! Doublestar globs, for artifact and cache paths and allowed images.

@@ -1,0 +1,1 @@
+//! Streaming masker: secrets out of the log, across chunk borders.

@@ -131,6 +131,7 @@ mod tests {
             failure_reason: Some(FailureReason::ScriptFailure),
             message: "m".into(),
             length: 2,
+            container_lost: false,
         };
         let line = frame(Body::Result(outcome.clone()));
         assert_eq!(Frame::decode(line.trim_end()).unwrap().body, Body::Result(outcome));

@@ -1,3 +1,2 @@
 //! A GitLab that is a program.
-
 fn main() {}

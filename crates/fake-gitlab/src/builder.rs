@@ -1,0 +1,155 @@
+//! How a server is set up before it starts.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::plan::Variable;
+use crate::{Error, FakeGitlab};
+
+/// The server's rules, fixed while it runs.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// Seconds for `X-GitLab-Trace-Update-Interval`.
+    pub(crate) trace_interval: u64,
+    /// How long a job request is held when nothing changed.
+    pub(crate) long_poll: Option<Duration>,
+    /// Final states wait for the log's archiving (202).
+    pub(crate) live_trace: bool,
+    /// Bytes per artifact file.
+    pub(crate) artifact_limit: u64,
+    /// Bytes per trace.
+    pub(crate) trace_limit: u64,
+    /// What jobs are told the server's address is.
+    pub(crate) external_url: Option<String>,
+    /// Job timeout in seconds where a job sets none.
+    pub(crate) project_timeout: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            trace_interval: 3,
+            long_poll: None,
+            live_trace: false,
+            artifact_limit: 1 << 30,
+            trace_limit: 100 << 20,
+            external_url: None,
+            project_timeout: 3600,
+        }
+    }
+}
+
+/// Collects what a server shall serve; `start` starts it.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct Builder {
+    pub(crate) settings: Settings,
+    pub(crate) listen: String,
+    pub(crate) projects: Vec<(String, PathBuf)>,
+    pub(crate) variables: Vec<Variable>,
+    pub(crate) registration_token: Option<String>,
+    pub(crate) runner_token: Option<String>,
+    pub(crate) private_token: Option<String>,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            settings: Settings::default(),
+            listen: "127.0.0.1:0".to_owned(),
+            projects: Vec::new(),
+            variables: Vec::new(),
+            registration_token: None,
+            runner_token: None,
+            private_token: None,
+        }
+    }
+}
+
+impl Builder {
+    /// Address to listen on, `host:port`; port 0 takes a free one. Default `127.0.0.1:0`.
+    pub fn listen(mut self, address: impl Into<String>) -> Self {
+        self.listen = address.into();
+        self
+    }
+
+    /// Serves the Git repository at `path` (a working tree or a bare repository) as the project
+    /// `group/name`. Only commits count; the repository is never written to.
+    pub fn project(mut self, name: impl Into<String>, path: impl Into<PathBuf>) -> Self {
+        self.projects.push((name.into(), path.into()));
+        self
+    }
+
+    /// A variable of every project.
+    pub fn variable(mut self, variable: Variable) -> Self {
+        self.variables.push(variable);
+        self
+    }
+
+    /// The token for registering runners the old way. Made up by default.
+    pub fn registration_token(mut self, token: impl Into<String>) -> Self {
+        self.registration_token = Some(token.into());
+        self
+    }
+
+    /// The token of the runner that is there from the start. Made up by default.
+    pub fn runner_token(mut self, token: impl Into<String>) -> Self {
+        self.runner_token = Some(token.into());
+        self
+    }
+
+    /// The token of the user-facing API. Made up by default.
+    pub fn private_token(mut self, token: impl Into<String>) -> Self {
+        self.private_token = Some(token.into());
+        self
+    }
+
+    /// Seconds between trace patches that the server asks for. Default 3; 0 leaves the header out.
+    pub fn trace_interval(mut self, seconds: u64) -> Self {
+        self.settings.trace_interval = seconds;
+        self
+    }
+
+    /// Holds job requests for up to this long while the runner's queue is unchanged.
+    pub fn long_poll(mut self, limit: Duration) -> Self {
+        self.settings.long_poll = Some(limit);
+        self
+    }
+
+    /// Answers the first final state that carries a checksum with 202, as an instance with live
+    /// traces does until the log is archived.
+    pub fn live_trace(mut self, on: bool) -> Self {
+        self.settings.live_trace = on;
+        self
+    }
+
+    /// Largest artifact file in bytes. Default 1 GiB.
+    pub fn artifact_limit(mut self, bytes: u64) -> Self {
+        self.settings.artifact_limit = bytes;
+        self
+    }
+
+    /// A patch that starts beyond this many bytes fails the job. Default 100 MiB.
+    pub fn trace_limit(mut self, bytes: u64) -> Self {
+        self.settings.trace_limit = bytes;
+        self
+    }
+
+    /// The server's address as jobs see it (`repo_url`, `CI_SERVER_URL`), when it is not the one
+    /// it listens on.
+    pub fn external_url(mut self, url: impl Into<String>) -> Self {
+        self.settings.external_url = Some(url.into().trim_end_matches('/').to_owned());
+        self
+    }
+
+    /// Job timeout in seconds where a job sets none. Default 3600.
+    pub fn project_timeout(mut self, seconds: u64) -> Self {
+        self.settings.project_timeout = seconds;
+        self
+    }
+
+    /// Copies the repositories, binds the socket and serves until the result is dropped.
+    pub async fn start(self) -> Result<FakeGitlab, Error> {
+        FakeGitlab::with(self).await
+    }
+}

@@ -1,0 +1,180 @@
+//! The socket side: accepts connections, records every request, lets faults happen.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use futures::StreamExt;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tower::Service;
+
+use crate::faults::{Action, Cut};
+use crate::job::Trace;
+use crate::record::Record;
+use crate::state::Shared;
+
+/// JSON bodies up to this size are kept in the record.
+const RECORDED_JSON: usize = 64 << 10;
+
+/// The address a request came from, as a request extension.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) IpAddr);
+
+/// Ends the connection without an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("cut on purpose")]
+struct ConnectionCut;
+
+/// Serves until the task is aborted; its connections end with it.
+pub(crate) async fn serve(listener: TcpListener, router: Router, shared: Arc<Shared>) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => {
+                    connections.spawn(converse(stream, peer.ip(), router.clone(), Arc::clone(&shared)));
+                }
+                Err(problem) => {
+                    tracing::warn!("accept: {problem}");
+                    // Out of descriptors: accept would fail at once again until some are closed.
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn converse(stream: TcpStream, peer: IpAddr, router: Router, shared: Arc<Shared>) {
+    if let Err(problem) = stream.set_nodelay(true) {
+        tracing::debug!("nodelay: {problem}");
+    }
+    let service = service_fn(move |request| answer(request, peer, router.clone(), Arc::clone(&shared)));
+    let served = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+    if let Err(problem) = served {
+        tracing::debug!("connection from {peer}: {problem}");
+    }
+}
+
+/// What of a body went by.
+#[derive(Default)]
+struct Seen {
+    size: u64,
+    kept: Vec<u8>,
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    peer: IpAddr,
+    mut router: Router,
+    shared: Arc<Shared>,
+) -> Result<Response<Body>, ConnectionCut> {
+    let (at, began) = (SystemTime::now(), Instant::now());
+    let (mut parts, body) = request.into_parts();
+    parts.extensions.insert(Peer(peer));
+    let method = parts.method.to_string();
+    let path = parts.uri.path().to_owned();
+    let query = parts.uri.query().unwrap_or_default().to_owned();
+    let headers = parts.headers.clone();
+    let is_json =
+        headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+
+    let seen = Arc::new(Mutex::new(Seen::default()));
+    let body = observed(Body::new(body), Arc::clone(&seen), is_json);
+    let request = Request::from_parts(parts, body);
+    let action = shared.faults.hit(&method, &path);
+    let answered = match action {
+        None => Ok(call(&mut router, request).await),
+        Some(action) => misbehave(&shared, &mut router, request, &path, action).await,
+    };
+
+    let seen = std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
+    shared.records.add(Record {
+        at,
+        method,
+        path,
+        query,
+        headers,
+        body_size: seen.size,
+        json: serde_json::from_slice(&seen.kept).ok(),
+        status: answered.as_ref().ok().map(|response| response.status().as_u16()),
+        response_headers: answered.as_ref().map(|response| response.headers().clone()).unwrap_or_default(),
+        took: began.elapsed(),
+    });
+    answered
+}
+
+async fn call(router: &mut Router, request: Request<Body>) -> Response<Body> {
+    match router.call(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    }
+}
+
+/// The same body, with its size counted and, for short JSON, its bytes kept.
+fn observed(body: Body, seen: Arc<Mutex<Seen>>, keep: bool) -> Body {
+    Body::from_stream(body.into_data_stream().inspect(move |chunk| {
+        let Ok(chunk) = chunk else { return };
+        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.size += chunk.len() as u64;
+        if keep && seen.size <= RECORDED_JSON as u64 {
+            seen.kept.extend_from_slice(chunk);
+        }
+    }))
+}
+
+async fn misbehave(
+    shared: &Shared,
+    router: &mut Router,
+    request: Request<Body>,
+    path: &str,
+    action: Action,
+) -> Result<Response<Body>, ConnectionCut> {
+    if action.delay_ms > 0 {
+        tokio::time::sleep(Duration::from_millis(action.delay_ms)).await;
+    }
+    if action.lose_trace {
+        let id = path.split('/').find_map(|segment| segment.parse::<u64>().ok());
+        shared.write(|world| {
+            if let Some(job) = id.and_then(|id| world.jobs.get_mut(&id)) {
+                job.trace = Trace::default();
+            }
+        });
+    }
+    if action.cut == Some(Cut::Before) {
+        return Err(ConnectionCut);
+    }
+    let mut response = match action.status {
+        None => call(router, request).await,
+        Some(status) => {
+            // Read to the end, so that the client sees the answer and not a reset.
+            let mut body = request.into_body().into_data_stream();
+            while let Some(Ok(_)) = body.next().await {}
+            let mut response = Response::new(Body::from(action.body.unwrap_or_default()));
+            *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            response
+        }
+    };
+    if action.cut == Some(Cut::After) {
+        return Err(ConnectionCut);
+    }
+    for (name, value) in &action.headers {
+        match (name.parse::<HeaderName>(), HeaderValue::from_str(value)) {
+            (Ok(name), Ok(value)) => {
+                response.headers_mut().insert(name, value);
+            }
+            _ => tracing::warn!("fault header `{name}` is not a header"),
+        }
+    }
+    Ok(response)
+}

@@ -1,0 +1,370 @@
+//! Everything the server knows, behind one lock, and the event that something changed.
+//!
+//! The lock is never held across an await. Every write wakes the waiters, who look again; so
+//! nobody polls and no change is missed.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use serde::Serialize;
+use tokio::sync::watch;
+
+use crate::builder::Settings;
+use crate::faults::Faults;
+use crate::job::{Job, JobReport, JobStatus, Trace};
+use crate::plan::{AllowFailure, JobPlan, Variable};
+use crate::project::{Commit, Pipeline, Project};
+use crate::record::Records;
+use crate::runner::{Runner, RunnerSpec, RunnerType};
+use crate::{Error, progress, token};
+
+/// What all routes share.
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    /// `http://127.0.0.1:PORT`, without a slash at the end.
+    pub(crate) local_url: String,
+    /// Mirrors and artifacts live below it.
+    pub(crate) scratch: PathBuf,
+    pub(crate) faults: Faults,
+    pub(crate) records: Records,
+    world: Mutex<World>,
+    /// Counts writes; the number means nothing.
+    changed: watch::Sender<u64>,
+}
+
+impl Shared {
+    pub(crate) fn new(settings: Settings, local_url: String, scratch: PathBuf, world: World) -> Self {
+        Self {
+            settings,
+            local_url,
+            scratch,
+            faults: Faults::default(),
+            records: Records::default(),
+            world: Mutex::new(world),
+            changed: watch::Sender::new(0),
+        }
+    }
+
+    /// The address jobs are told, without a slash at the end.
+    pub(crate) fn external_url(&self) -> &str {
+        self.settings.external_url.as_deref().unwrap_or(&self.local_url)
+    }
+
+    pub(crate) fn read<R>(&self, look: impl FnOnce(&World) -> R) -> R {
+        look(&self.lock())
+    }
+
+    pub(crate) fn write<R>(&self, change: impl FnOnce(&mut World) -> R) -> R {
+        let result = change(&mut self.lock());
+        self.changed.send_modify(|count| *count = count.wrapping_add(1));
+        result
+    }
+
+    /// Waits until `look` finds something; looks once at the start and after every write.
+    pub(crate) async fn wait_until<R>(&self, mut look: impl FnMut(&World) -> Option<R>) -> R {
+        let mut changes = self.changed.subscribe();
+        loop {
+            changes.borrow_and_update();
+            if let Some(found) = self.read(&mut look) {
+                return found;
+            }
+            if changes.changed().await.is_err() {
+                // The sender lives as long as self; nothing will ever change again.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, World> {
+        // A panic in another request must not take the server down with it.
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A change of a job's state, one line of the event stream.
+#[derive(Debug, Clone, Serialize)]
+pub struct Event {
+    /// When, RFC 3339.
+    pub at: String,
+    /// The job after the change.
+    pub job: JobReport,
+}
+
+/// Projects, runners, pipelines and jobs.
+#[derive(Default)]
+pub(crate) struct World {
+    pub(crate) registration_token: String,
+    pub(crate) private_token: String,
+    pub(crate) projects: BTreeMap<u64, Project>,
+    pub(crate) runners: BTreeMap<u64, Runner>,
+    pub(crate) pipelines: BTreeMap<u64, Pipeline>,
+    pub(crate) jobs: BTreeMap<u64, Job>,
+    /// Every state change since the start.
+    pub(crate) events: Vec<Event>,
+    last_id: BTreeMap<&'static str, u64>,
+}
+
+/// What a new pipeline is made for.
+pub(crate) struct PipelineOrigin {
+    pub(crate) project: u64,
+    pub(crate) ref_name: String,
+    pub(crate) is_tag: bool,
+    pub(crate) tag_message: Option<String>,
+    pub(crate) commit: Commit,
+    pub(crate) source: &'static str,
+    pub(crate) variables: Vec<Variable>,
+}
+
+impl World {
+    pub(crate) fn new(registration_token: String, private_token: String) -> Self {
+        Self { registration_token, private_token, ..Self::default() }
+    }
+
+    /// The next number of a kind, from 1.
+    pub(crate) fn next_id(&mut self, kind: &'static str) -> u64 {
+        let last = self.last_id.entry(kind).or_insert(0);
+        *last += 1;
+        *last
+    }
+
+    pub(crate) fn project_by_path(&self, path: &str) -> Option<&Project> {
+        self.projects.values().find(|project| project.path == path)
+    }
+
+    pub(crate) fn project_path(&self, id: u64) -> &str {
+        self.projects.get(&id).map_or("", |project| project.path.as_str())
+    }
+
+    /// Adds a runner with a fresh token, or with the given one.
+    pub(crate) fn add_runner(
+        &mut self,
+        spec: RunnerSpec,
+        created_by_user: bool,
+        token: Option<String>,
+    ) -> Result<&mut Runner, Error> {
+        let prefix = if created_by_user { "glrt-" } else { "" };
+        let token = match token {
+            Some(token) => token,
+            None => token::random(&format!("{prefix}{}", spec.kind.token_mark()))?,
+        };
+        let queue_value = token::hex()?;
+        let id = self.next_id("runner");
+        let now = SystemTime::now();
+        Ok(self.runners.entry(id).or_insert(Runner {
+            id,
+            token,
+            token_expires_at: None,
+            spec,
+            created_by_user,
+            created_at: now,
+            updated_at: now,
+            contacted_at: None,
+            managers: Vec::new(),
+            queue_value,
+        }))
+    }
+
+    /// The runner a token belongs to; expired tokens belong to nobody.
+    pub(crate) fn runner_by_token(&self, token: &str) -> Option<&Runner> {
+        self.runners.values().find(|runner| runner.token == token && !runner.is_expired())
+    }
+
+    /// Makes a pipeline of `plans`, whose numbers must already be taken with `next_id`, and starts what can start.
+    pub(crate) fn add_pipeline(&mut self, id: u64, origin: PipelineOrigin, plans: Vec<JobPlan>) -> Result<(), Error> {
+        let iid = 1 + self.pipelines.values().filter(|other| other.project == origin.project).count() as u64;
+        let is_default_branch = self
+            .projects
+            .get(&origin.project)
+            .is_some_and(|project| !origin.is_tag && project.default_branch == origin.ref_name);
+        self.pipelines.insert(
+            id,
+            Pipeline {
+                id,
+                iid,
+                project: origin.project,
+                ref_name: origin.ref_name,
+                is_tag: origin.is_tag,
+                tag_message: origin.tag_message,
+                is_protected: is_default_branch,
+                commit: origin.commit,
+                source: origin.source,
+                variables: origin.variables,
+                jobs: Vec::new(),
+                created_at: SystemTime::now(),
+                started_at: None,
+                finished_at: None,
+            },
+        );
+        for plan in plans {
+            self.add_job(id, Arc::new(plan))?;
+        }
+        progress::advance(self, id);
+        Ok(())
+    }
+
+    /// Adds a job in state `created` to a pipeline.
+    pub(crate) fn add_job(&mut self, pipeline: u64, plan: Arc<JobPlan>) -> Result<u64, Error> {
+        let token = token::random("glcbt-64_")?;
+        let id = self.next_id("job");
+        let project = self.pipelines.get(&pipeline).map_or(0, |pipeline| pipeline.project);
+        self.jobs.insert(
+            id,
+            Job {
+                id,
+                token,
+                project,
+                pipeline,
+                allow_failure: plan.allow_failure == AllowFailure::Always,
+                plan,
+                status: JobStatus::Created,
+                runner: None,
+                trace: Trace::default(),
+                pending_state: None,
+                artifacts: Vec::new(),
+                dotenv: Vec::new(),
+                exit_code: None,
+                failure_reason: None,
+                claimed_checksum: None,
+                retried: false,
+                played: false,
+                created_at: SystemTime::now(),
+                queued_at: None,
+                started_at: None,
+                finished_at: None,
+                erased_at: None,
+            },
+        );
+        if let Some(pipeline) = self.pipelines.get_mut(&pipeline) {
+            pipeline.jobs.push(id);
+        }
+        self.note(id);
+        Ok(id)
+    }
+
+    /// Moves a job to a state, with its times, its event and the runners' queue values.
+    pub(crate) fn set_status(&mut self, id: u64, status: JobStatus) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        if job.status == status {
+            return;
+        }
+        job.status = status;
+        let now = SystemTime::now();
+        match status {
+            JobStatus::Pending => job.queued_at = Some(now),
+            JobStatus::Running => job.started_at = Some(now),
+            status if status.is_finished() => job.finished_at = Some(now),
+            _ => {}
+        }
+        if status == JobStatus::Pending {
+            self.tick_queues(id);
+        }
+        self.note(id);
+    }
+
+    /// Ends a job and lets its pipeline go on.
+    pub(crate) fn finish(&mut self, id: u64, status: JobStatus, failure_reason: Option<&str>) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.failure_reason = failure_reason.map(str::to_owned);
+        job.pending_state = None;
+        if status == JobStatus::Success {
+            job.exit_code = Some(0);
+        }
+        if let (AllowFailure::ExitCodes(codes), Some(code)) = (&job.plan.allow_failure, job.exit_code) {
+            job.allow_failure = codes.contains(&code);
+        }
+        let pipeline = job.pipeline;
+        self.set_status(id, status);
+        progress::advance(self, pipeline);
+    }
+
+    /// Cancels a job as GitLab does: at once, or by way of `canceling` when the machine that runs
+    /// it said that it stops gracefully.
+    pub(crate) fn cancel(&mut self, id: u64) {
+        let Some(job) = self.jobs.get(&id) else { return };
+        match job.status {
+            JobStatus::Created | JobStatus::Pending | JobStatus::Manual => {
+                self.finish(id, JobStatus::Canceled, None);
+            }
+            JobStatus::Running => {
+                let graceful = job.runner.as_ref().is_some_and(|(runner, system_id)| {
+                    self.runners
+                        .get(runner)
+                        .and_then(|runner| runner.manager(system_id))
+                        .is_some_and(|manager| manager.has("cancel_gracefully"))
+                });
+                if graceful {
+                    self.set_status(id, JobStatus::Canceling);
+                } else {
+                    self.finish(id, JobStatus::Canceled, None);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Replaces a finished job by a new one of the same plan; none if it cannot be repeated.
+    pub(crate) fn retry(&mut self, id: u64) -> Result<Option<u64>, Error> {
+        let Some(job) = self.jobs.get_mut(&id) else { return Ok(None) };
+        let repeatable = matches!(job.status, JobStatus::Success | JobStatus::Failed | JobStatus::Canceled);
+        if !repeatable || job.retried {
+            return Ok(None);
+        }
+        job.retried = true;
+        let (pipeline, plan) = (job.pipeline, Arc::clone(&job.plan));
+        let again = self.add_job(pipeline, plan)?;
+        if let Some(job) = self.jobs.get_mut(&again) {
+            job.played = true;
+        }
+        progress::reopen_after(self, again);
+        progress::advance(self, pipeline);
+        Ok(Some(again))
+    }
+
+    /// Whether a runner may take a job at all, whatever their states.
+    pub(crate) fn may_take(&self, runner: &Runner, job: &Job) -> bool {
+        let protected = self.pipelines.get(&job.pipeline).is_some_and(|pipeline| pipeline.is_protected);
+        let path = self.project_path(job.project);
+        let owned = match (runner.spec.kind, runner.spec.owner.as_deref()) {
+            (RunnerType::InstanceType, _) | (_, None) => true,
+            (RunnerType::ProjectType, Some(owner)) => owner == path,
+            (RunnerType::GroupType, Some(owner)) => path.strip_prefix(owner).is_some_and(|rest| rest.starts_with('/')),
+        };
+        let tags = &job.plan.tags;
+        let tagged = if tags.is_empty() {
+            runner.spec.run_untagged
+        } else {
+            tags.iter().all(|tag| runner.spec.tags.contains(tag))
+        };
+        owned && tagged && (protected || !runner.spec.protected_only)
+    }
+
+    /// Gives a new queue value to the runners that could take the job.
+    fn tick_queues(&mut self, id: u64) {
+        let Some(job) = self.jobs.get(&id) else { return };
+        let runners: Vec<u64> =
+            self.runners.values().filter(|runner| self.may_take(runner, job)).map(|runner| runner.id).collect();
+        for id in runners {
+            // Without random bytes the old value would stay, and a job would be overlooked.
+            let value = token::hex().unwrap_or_else(|_| format!("{:032x}", self.events.len()));
+            if let Some(runner) = self.runners.get_mut(&id) {
+                runner.queue_value = value;
+            }
+        }
+    }
+
+    /// Appends the job's present state to the events.
+    fn note(&mut self, id: u64) {
+        if let Some(job) = self.jobs.get(&id) {
+            let event =
+                Event { at: crate::clock::stamp(SystemTime::now()), job: job.report(self.project_path(job.project)) };
+            self.events.push(event);
+        }
+    }
+
+    /// All jobs as reports, in order of their numbers.
+    pub(crate) fn reports(&self) -> Vec<JobReport> {
+        self.jobs.values().map(|job| job.report(self.project_path(job.project))).collect()
+    }
+}

@@ -153,7 +153,7 @@ pub(crate) fn malformed(err: serde_json::Error) -> LineError {
 }
 
 /// Takes quoted values out of a serde error, keeps the field names in backticks and the position.
-fn redact(text: &str) -> String {
+pub(crate) fn redact(text: &str) -> String {
     if let Some(rest) = text.strip_prefix("unknown variant `") {
         let expected = rest.find("`, expected").map_or("", |at| &rest[at + 1..]);
         return format!("unknown value{expected}");

@@ -7,12 +7,14 @@
 //! ```
 
 pub mod args;
+pub mod config;
 pub mod exit;
 mod logging;
 pub mod signals;
 pub mod state;
 pub mod stdin;
 pub mod stdout;
+pub mod system_id;
 pub mod watch;
 
 use std::process::ExitCode;

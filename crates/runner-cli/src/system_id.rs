@@ -1,0 +1,95 @@
+//! `.runner_system_id`: by what GitLab tells the machines apart that share a runner token.
+//!
+//! Lies beside `config.toml`. Source: GitLab Runner, `^[sr]_[0-9a-zA-Z]{12}$`: `s_` and the start of an HMAC of the machine id,
+//! or `r_` and random letters where there is no machine id.
+
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+
+const FILE: &str = ".runner_system_id";
+const MACHINE_ID_FILES: [&str; 2] = ["/etc/machine-id", "/var/lib/dbus/machine-id"];
+
+/// The id for the configuration at `config`: the stored one, or a new one that is stored for the next time.
+///
+/// If it cannot be stored that is only a warning: an id made of the machine's is the same again.
+pub fn load_or_create(config: &Path) -> String {
+    let path = config.with_file_name(FILE);
+    match std::fs::read_to_string(&path) {
+        Ok(text) if is_valid(text.trim()) => return text.trim().to_owned(),
+        Ok(_) => tracing::warn!("{}: not a system id, a new one is made", path.display()),
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => {}
+        Err(err) => tracing::warn!("{}: {err}, a new system id is made", path.display()),
+    }
+    let machine_id = MACHINE_ID_FILES.iter().find_map(|file| std::fs::read_to_string(file).ok());
+    let id = new_id(machine_id.as_deref().unwrap_or_default().trim());
+    if let Err(err) = store(&path, &id) {
+        tracing::warn!("{}: the system id cannot be stored: {err}", path.display());
+    }
+    id
+}
+
+fn is_valid(id: &str) -> bool {
+    let rest = id.strip_prefix("s_").or_else(|| id.strip_prefix("r_"));
+    rest.is_some_and(|rest| rest.len() == 12 && rest.bytes().all(|b| b.is_ascii_alphanumeric()))
+}
+
+fn new_id(machine_id: &str) -> String {
+    if machine_id.is_empty() {
+        return format!("r_{}", random_letters());
+    }
+    let mut mac = Hmac::<Sha256>::new_from_slice(machine_id.as_bytes())
+        .unwrap_or_else(|err| unreachable!("HMAC takes keys of any length: {err}"));
+    mac.update(b"gitlab-runner");
+    let digest = mac.finalize().into_bytes();
+    let hex: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    format!("s_{hex}")
+}
+
+fn random_letters() -> String {
+    const LETTERS: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let mut bytes = [0_u8; 12];
+    // Fails only before the kernel has its first randomness; the id then is as unique as the machine is alone.
+    let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    bytes.iter().map(|byte| char::from(LETTERS[usize::from(*byte) % LETTERS.len()])).collect()
+}
+
+fn store(path: &Path, id: &str) -> std::io::Result<()> {
+    let mut file = std::fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path)?;
+    file.write_all(id.as_bytes())?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn the_id_of_a_machine_is_gitlab_runners() {
+        // printf gitlab-runner | openssl dgst -sha256 -hmac 0123456789abcdef0123456789abcdef
+        assert_eq!(new_id("0123456789abcdef0123456789abcdef"), "s_ee3af03959fe");
+        let random = new_id("");
+        assert!(random.starts_with("r_") && is_valid(&random), "{random}");
+    }
+
+    #[test]
+    fn an_id_stays_once_it_was_made_and_a_broken_one_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("config.toml");
+        let id = load_or_create(&config);
+        let file = dir.path().join(FILE);
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), id);
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        std::fs::write(&file, " r_ABCdef012345\n").unwrap();
+        assert_eq!(load_or_create(&config), "r_ABCdef012345");
+        for broken in ["", "x_0123456789ab", "s_0123456789a", "s_0123456789a!"] {
+            std::fs::write(&file, broken).unwrap();
+            assert!(is_valid(&load_or_create(&config)), "{broken}");
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! A container's main process: started, its output logged, its end reported.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::pipe::fcntl_setpipe_size;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::{Child, Command};
+
+use super::log_file::{LogFile, LogStream};
+use super::reap::{self, MARK};
+
+/// Larger pipes mean fewer switches between the container and us.
+const PIPE_SIZE: usize = 512 * 1024;
+
+/// How long output is waited for after the main process ended, if something still holds the pipe.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// Everything that is needed to run a process as a container would.
+#[derive(Debug, Clone)]
+pub(crate) struct Program {
+    pub(crate) argv: Vec<String>,
+    pub(crate) env: Vec<(String, String)>,
+    pub(crate) cwd: PathBuf,
+}
+
+impl Program {
+    fn command(&self, id: &str) -> Command {
+        let mut command = Command::new(&self.argv[0]);
+        command
+            .args(&self.argv[1..])
+            .env_clear()
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
+            .env(MARK, id)
+            .current_dir(&self.cwd)
+            .stdin(Stdio::null())
+            .process_group(0);
+        command
+    }
+
+    /// Runs `argv` beside the main process, as probes and hooks do; its output is thrown away.
+    pub(crate) async fn exec(&self, id: &str, argv: Vec<String>) -> io::Result<ExitStatus> {
+        let program = Self { argv, ..self.clone() };
+        let mut command = program.command(id);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command.kill_on_drop(true).status().await
+    }
+}
+
+/// The containers that run now, so that all can be killed when the server stops.
+#[derive(Debug, Default)]
+pub(crate) struct Live {
+    state: Mutex<LiveState>,
+}
+
+#[derive(Debug, Default)]
+struct LiveState {
+    /// Set once: from then on nothing is started.
+    stopped: bool,
+    /// Container id by the id of its main process.
+    mains: HashMap<i32, String>,
+}
+
+impl Live {
+    fn with<T>(&self, work: impl FnOnce(&mut LiveState) -> T) -> T {
+        work(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Spawns under the lock, so that nothing starts behind [`Live::stop`]'s back.
+    fn spawn(&self, command: &mut Command, id: &str) -> io::Result<(Child, i32)> {
+        self.with(|state| {
+            if state.stopped {
+                return Err(io::Error::other("the node is shutting down"));
+            }
+            let child = command.spawn()?;
+            let pid = child.id().unwrap_or_default().cast_signed();
+            state.mains.insert(pid, id.to_owned());
+            Ok((child, pid))
+        })
+    }
+
+    /// Kills every container, for good.
+    pub(crate) fn stop(&self) {
+        let mains = self.with(|state| {
+            state.stopped = true;
+            std::mem::take(&mut state.mains)
+        });
+        for (pid, id) in mains {
+            reap::kill_container(pid, &id);
+        }
+    }
+}
+
+/// Starts a container's main process; returns its process id. `ended` is called once, with the exit
+/// code (128 + signal if one killed it), when the process has ended and its log is complete.
+pub(crate) fn start(
+    live: &Arc<Live>,
+    program: &Program,
+    id: &str,
+    log: Arc<LogFile>,
+    ended: impl FnOnce(i32) + Send + 'static,
+) -> io::Result<i32> {
+    let mut command = program.command(id);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let (mut child, pid) = live.spawn(&mut command, id)?;
+    if let (Some(stdout), Some(stderr)) = (&child.stdout, &child.stderr) {
+        // Only speed depends on it; the limit for a user's pipes may be reached.
+        let _ = (fcntl_setpipe_size(stdout, PIPE_SIZE), fcntl_setpipe_size(stderr, PIPE_SIZE));
+    }
+    let copies = futures::future::join(
+        copy(child.stdout.take(), log.stream("stdout")),
+        copy(child.stderr.take(), log.stream("stderr")),
+    );
+    let (live, id) = (Arc::clone(live), id.to_owned());
+    let mut copies = tokio::spawn(copies);
+    tokio::spawn(async move {
+        let status = child.wait().await;
+        live.with(|state| state.mains.remove(&pid));
+        // The rest of a container does not outlive its first process.
+        reap::kill_container(pid, &id);
+        if tokio::time::timeout(DRAIN, &mut copies).await.is_err() {
+            tracing::warn!("container {id}: something still holds its output");
+            copies.abort();
+        }
+        log.close();
+        ended(status.map_or(255, exit_code));
+    });
+    Ok(pid)
+}
+
+async fn copy(from: Option<impl AsyncRead + Unpin>, mut to: LogStream) {
+    let Some(mut from) = from else { return };
+    let mut block = vec![0; 128 * 1024];
+    loop {
+        match from.read(&mut block).await {
+            Ok(0) => return to.end(),
+            Ok(n) => to.append(&block[..n]),
+            Err(error) => return tracing::error!("read container output: {error}"),
+        }
+    }
+}
+
+fn exit_code(status: ExitStatus) -> i32 {
+    use std::os::unix::process::ExitStatusExt;
+    match status.code() {
+        Some(code) => code,
+        None => 128 + status.signal().unwrap_or(0),
+    }
+}

@@ -1,0 +1,118 @@
+//! Ends containers: a container is a main process and whatever it started.
+//!
+//! A real node kills a whole cgroup. Here a container's processes are those in the process group of
+//! its main process, its descendants, and those that carry its mark in their environment, which
+//! also finds daemons that left the group.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::path::Path;
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+
+/// The environment variable that marks a container's processes; its value is the container id.
+pub(crate) const MARK: &str = "FAKE_KUBE_CONTAINER";
+
+/// Sends a signal; a process that is gone already is what we want anyway.
+pub(crate) fn signal(pid: i32, signal: Signal) {
+    if let Some(pid) = Pid::from_raw(pid) {
+        let _ = kill_process(pid, signal);
+    }
+}
+
+/// Kills everything of the container whose main process is (or was) `main`.
+pub(crate) fn kill_container(main: i32, id: &str) {
+    let mark = format!("{MARK}={id}");
+    kill_until_gone(|processes| {
+        let mut found: HashSet<i32> = processes
+            .iter()
+            .filter(|(pid, process)| **pid == main || process.group == main || carries(**pid, &mark))
+            .map(|(pid, _)| *pid)
+            .collect();
+        add_descendants(&mut found, processes);
+        found
+    });
+    if let Some(group) = Pid::from_raw(main) {
+        let _ = kill_process_group(group, Signal::KILL); // usually empty by now
+    }
+}
+
+/// Kills what still works inside a pod's folder: leftovers that dropped their environment.
+pub(crate) fn kill_inside(folder: &Path) {
+    kill_until_gone(|processes| {
+        let works_inside =
+            |pid: &i32| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(folder));
+        let mut found: HashSet<i32> = processes.keys().copied().filter(works_inside).collect();
+        found.remove(&std::process::id().cast_signed());
+        add_descendants(&mut found, processes);
+        found
+    });
+}
+
+struct Process {
+    parent: i32,
+    group: i32,
+}
+
+/// Repeats, because a process may fork between the look and the kill.
+fn kill_until_gone(find: impl Fn(&HashMap<i32, Process>) -> HashSet<i32>) {
+    for _ in 0..20 {
+        let found = find(&processes());
+        if found.is_empty() {
+            return;
+        }
+        for pid in found {
+            signal(pid, Signal::KILL);
+        }
+    }
+}
+
+fn add_descendants(found: &mut HashSet<i32>, processes: &HashMap<i32, Process>) {
+    loop {
+        let before = found.len();
+        for (pid, process) in processes {
+            if found.contains(&process.parent) {
+                found.insert(*pid);
+            }
+        }
+        if found.len() == before {
+            return;
+        }
+    }
+}
+
+/// All processes that run; zombies are no longer of interest.
+fn processes() -> HashMap<i32, Process> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            // "pid (name) state ppid pgrp …": the name may hold anything, so look from its end.
+            let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+            let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+            let alive = !matches!(fields.next()?, "Z" | "X");
+            let process = Process { parent: fields.next()?.parse().ok()?, group: fields.next()?.parse().ok()? };
+            alive.then_some((pid, process))
+        })
+        .collect()
+}
+
+fn carries(pid: i32, mark: &str) -> bool {
+    // Unreadable: another user's process, so not one of ours.
+    fs::read(format!("/proc/{pid}/environ"))
+        .is_ok_and(|environ| environ.split(|byte| *byte == 0).any(|pair| pair == mark.as_bytes()))
+}
+
+/// Whether the process has arranged to hear a signal. The first process of a real container does not
+/// get a signal that it has not: the kernel drops it.
+pub(crate) fn hears(pid: i32, signal: Signal) -> bool {
+    let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else {
+        return false;
+    };
+    let bit = 1_u64 << (signal.as_raw() - 1);
+    status
+        .lines()
+        .filter_map(|line| line.strip_prefix("SigCgt:").or(line.strip_prefix("SigBlk:")))
+        .filter_map(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .any(|mask| mask & bit != 0)
+}

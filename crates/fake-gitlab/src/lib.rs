@@ -25,9 +25,12 @@
 //! | `server`, `record`, `faults` | connections, the record of requests, deliberate misbehaviour |
 
 mod api_error;
+mod artifact_types;
 mod builder;
 mod ci;
 mod clock;
+mod dotenv;
+mod duration;
 mod error;
 mod faults;
 mod git;
@@ -257,9 +260,14 @@ impl FakeGitlab {
             .await
     }
 
-    /// Wakes at the next change of anything and gives what `look` finds; looks once at first.
-    pub async fn wait_until<R>(&self, mut look: impl FnMut(&[JobReport]) -> Option<R>) -> R {
-        self.shared.wait_until(|world| look(&world.reports())).await
+    /// Waits until there are more than `from` events, and gives those after the first `from`.
+    pub async fn wait_events(&self, from: usize) -> Vec<Event> {
+        self.shared
+            .wait_until(|world| {
+                let new = world.events.get(from..)?;
+                (!new.is_empty()).then(|| new.to_vec())
+            })
+            .await
     }
 
     /// The log as stored.

@@ -6,7 +6,7 @@
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{StatusCode, header};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::api_error::ApiError;
 
@@ -20,6 +20,11 @@ impl Params {
         let mut params = Self::default();
         params.add_form(query.unwrap_or_default().as_bytes());
         params
+    }
+
+    /// Adds a parameter, or replaces it.
+    pub(crate) fn set(&mut self, name: &str, value: String) {
+        self.0.insert(name.to_owned(), Value::String(value));
     }
 
     /// A parameter as text; numbers and booleans are written out. Null counts as absent.
@@ -73,18 +78,24 @@ impl Params {
         self.0.get(name).filter(|value| !value.is_null())
     }
 
+    /// `a=1`, `list[]=1` and `list[][key]=1`, as Rails reads them.
     fn add_form(&mut self, bytes: &[u8]) {
         for (name, value) in url::form_urlencoded::parse(bytes) {
-            match name.strip_suffix("[]") {
-                None => {
-                    self.0.insert(name.into_owned(), Value::String(value.into_owned()));
+            let value = Value::String(value.into_owned());
+            let Some((list, member)) = name.split_once("[]") else {
+                self.0.insert(name.into_owned(), value);
+                continue;
+            };
+            let member = member.strip_prefix('[').and_then(|member| member.strip_suffix(']'));
+            let list = self.0.entry(list).or_insert_with(|| Value::Array(Vec::new()));
+            let Value::Array(items) = list else { continue };
+            match (member, items.last_mut()) {
+                (None, _) => items.push(value),
+                // A name that is there already begins the next object.
+                (Some(member), Some(Value::Object(last))) if !last.contains_key(member) => {
+                    last.insert(member.to_owned(), value);
                 }
-                Some(list) => {
-                    let list = self.0.entry(list).or_insert_with(|| Value::Array(Vec::new()));
-                    if let Value::Array(items) = list {
-                        items.push(Value::String(value.into_owned()));
-                    }
-                }
+                (Some(member), _) => items.push(json!({ member: value })),
             }
         }
     }
@@ -128,5 +139,20 @@ impl<S: Send + Sync> FromRequest<S> for Params {
             return Err(ApiError::message(StatusCode::UNSUPPORTED_MEDIA_TYPE, "415 Unsupported Media Type"));
         }
         Ok(params)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms_hold_lists_and_lists_of_objects() {
+        let params = Params::from_query(Some(
+            "a=1&tags[]=x&tags[]=y&variables[][key]=A&variables[][value]=1&variables[][key]=B",
+        ));
+        assert_eq!(params.integer("a").unwrap(), Some(1));
+        assert_eq!(params.list("tags").unwrap(), ["x", "y"]);
+        assert_eq!(params.value("variables").unwrap(), &json!([{"key": "A", "value": "1"}, {"key": "B"}]));
     }
 }

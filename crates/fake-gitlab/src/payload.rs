@@ -91,7 +91,7 @@ pub(crate) fn build(shared: &Shared, world: &World, job: &Job, runner: &Runner) 
         "image": job.plan.image,
         "services": job.plan.services,
         "artifacts": if job.plan.artifacts.is_empty() { Value::Null } else { json!(job.plan.artifacts) },
-        "cache": job.plan.cache,
+        "cache": job.plan.cache.iter().map(|entry| cache(entry, pipeline.is_protected)).collect::<Vec<_>>(),
         "credentials": [],
         "dependencies": needed.iter().map(|needed| dependency(needed, job)).collect::<Vec<_>>(),
         "features": {
@@ -198,6 +198,26 @@ fn steps(job: &Job, timeout: u64) -> Value {
         }));
     }
     Value::Array(steps)
+}
+
+/// A cache entry with the suffix that keeps protected and other branches apart.
+fn cache(entry: &Value, is_protected: bool) -> Value {
+    let mut entry = entry.clone();
+    let unprotect = entry.as_object_mut().and_then(|members| members.remove("unprotect"));
+    let suffix = match is_protected && unprotect != Some(Value::Bool(true)) {
+        true => "-protected",
+        false => "-non_protected",
+    };
+    let add_suffix = |key: &mut Value| {
+        if let Some(text) = key.as_str() {
+            *key = json!(format!("{text}{suffix}"));
+        }
+    };
+    add_suffix(&mut entry["key"]);
+    if let Some(keys) = entry["fallback_keys"].as_array_mut() {
+        keys.iter_mut().for_each(add_suffix);
+    }
+    entry
 }
 
 /// The finished jobs whose artifacts and dotenv variables a job gets, in the order they were made.

@@ -254,6 +254,7 @@ impl World {
         match status {
             JobStatus::Pending => job.queued_at = Some(now),
             JobStatus::Running => job.started_at = Some(now),
+            JobStatus::Created => job.finished_at = None,
             status if status.is_finished() => job.finished_at = Some(now),
             _ => {}
         }
@@ -304,11 +305,20 @@ impl World {
         }
     }
 
-    /// Replaces a finished job by a new one of the same plan; none if it cannot be repeated.
+    /// Replaces a finished job by a new one of the same plan, which runs at once; none if it
+    /// cannot be repeated.
     pub(crate) fn retry(&mut self, id: u64) -> Result<Option<u64>, Error> {
+        let Some(again) = self.repeat(id)? else { return Ok(None) };
+        self.enqueue_now(again);
+        Ok(Some(again))
+    }
+
+    /// The same without starting it: its turn comes as in a new pipeline. Jobs that were skipped
+    /// because of the old one wait again.
+    pub(crate) fn repeat(&mut self, id: u64) -> Result<Option<u64>, Error> {
         let Some(job) = self.jobs.get_mut(&id) else { return Ok(None) };
-        let repeatable = matches!(job.status, JobStatus::Success | JobStatus::Failed | JobStatus::Canceled);
-        if !repeatable || job.retried {
+        let is_repeatable = matches!(job.status, JobStatus::Success | JobStatus::Failed | JobStatus::Canceled);
+        if !is_repeatable || job.retried {
             return Ok(None);
         }
         job.retried = true;
@@ -318,8 +328,25 @@ impl World {
             job.played = true;
         }
         progress::reopen_after(self, again);
-        progress::advance(self, pipeline);
         Ok(Some(again))
+    }
+
+    /// Starts a manual job; false if it is none.
+    pub(crate) fn play(&mut self, id: u64) -> bool {
+        match self.jobs.get_mut(&id) {
+            Some(job) if job.status == JobStatus::Manual => job.played = true,
+            _ => return false,
+        }
+        progress::reopen_after(self, id);
+        self.enqueue_now(id);
+        true
+    }
+
+    fn enqueue_now(&mut self, id: u64) {
+        self.set_status(id, JobStatus::Pending);
+        if let Some(pipeline) = self.jobs.get(&id).map(|job| job.pipeline) {
+            progress::advance(self, pipeline);
+        }
     }
 
     /// Whether a runner may take a job at all, whatever their states.

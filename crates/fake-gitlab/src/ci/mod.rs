@@ -1,4 +1,12 @@
 //! `.gitlab-ci.yml`: from text to job plans.
+//!
+//! `yaml` reads the text, `definition` the top level and the jobs, `keywords` the values of single
+//! keywords into the payload's shape, `graph` checks stages and needs across jobs.
+
+mod definition;
+mod graph;
+mod keywords;
+mod yaml;
 
 use crate::plan::JobPlan;
 
@@ -19,8 +27,33 @@ impl DefinitionError {
     }
 }
 
-/// Reads a definition.
+/// A problem somewhere in the text; the places around it are put in front on the way out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Problem {
+    text: String,
+    /// Counted from 1; 0 if it belongs to no line.
+    line: usize,
+}
+
+impl Problem {
+    fn at(line: usize, text: impl Into<String>) -> Self {
+        Self { text: text.into(), line }
+    }
+
+    /// The same problem seen from further out.
+    fn within(self, place: &str) -> Self {
+        Self { text: format!("{place} {}", self.text), line: self.line }
+    }
+}
+
+/// Reads a definition into the plans of its jobs, in the order of the stages and then of the file.
 pub(crate) fn read(file: &str, text: &str) -> Result<Vec<JobPlan>, DefinitionError> {
-    let _ = text;
-    Err(DefinitionError { file: file.to_owned(), problem: "definitions are not read yet".to_owned() })
+    let plans = yaml::parse(text).and_then(|document| definition::read(&document)).and_then(graph::check);
+    plans.map_err(|problem| DefinitionError {
+        file: file.to_owned(),
+        problem: match problem.line {
+            0 => problem.text,
+            line => format!("{} (line {line})", problem.text),
+        },
+    })
 }

@@ -1,10 +1,17 @@
 //! The HTTP interface. Every route has an explicit body limit.
 
+pub(crate) mod artifacts;
 pub(crate) mod fake;
+pub(crate) mod git;
 pub(crate) mod jobs;
+mod pages;
+mod pipelines;
+mod projects;
 pub(crate) mod request;
 pub(crate) mod runners;
 pub(crate) mod user;
+mod user_jobs;
+mod user_runners;
 
 use std::sync::Arc;
 
@@ -12,7 +19,6 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{delete, get, post, put};
 
-use crate::api_error::ApiError;
 use crate::state::Shared;
 
 /// Parameters of any call but the two below.
@@ -23,7 +29,7 @@ const TRACE_LIMIT: usize = 8 << 20;
 /// All routes.
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
     let runner_api = Router::new()
-        .route("/runners", post(runners::register).delete(runners::unregister))
+        .route("/runners", post(runners::register).delete(runners::unregister).get(user_runners::list))
         .route("/runners/verify", post(runners::verify))
         .route("/runners/managers", delete(runners::remove_manager))
         .route("/runners/reset_authentication_token", post(runners::reset))
@@ -36,6 +42,31 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
     let traces = Router::new()
         .route("/jobs/{id}/trace", axum::routing::patch(jobs::append_trace))
         .layer(DefaultBodyLimit::max(TRACE_LIMIT));
+    let user_api = Router::new()
+        .route("/version", get(projects::version))
+        .route("/user", get(projects::user))
+        .route("/runners/all", get(user_runners::list))
+        .route("/runners/{id}", get(user_runners::get))
+        .route("/runners/{id}/managers", get(user_runners::managers))
+        .route("/runners/{id}/jobs", get(user_runners::jobs))
+        .route("/projects", get(projects::list))
+        .route("/projects/{id}", get(projects::get))
+        .route("/projects/{id}/pipeline", post(pipelines::create))
+        .route("/projects/{id}/pipelines", get(pipelines::list))
+        .route("/projects/{id}/pipelines/{pipeline}", get(pipelines::get))
+        .route("/projects/{id}/pipelines/{pipeline}/jobs", get(pipelines::jobs))
+        .route("/projects/{id}/pipelines/{pipeline}/variables", get(pipelines::list_variables))
+        .route("/projects/{id}/pipelines/{pipeline}/cancel", post(pipelines::cancel))
+        .route("/projects/{id}/pipelines/{pipeline}/retry", post(pipelines::retry))
+        .route("/projects/{id}/jobs", get(user_jobs::list))
+        .route("/projects/{id}/jobs/{job}", get(user_jobs::get))
+        .route("/projects/{id}/jobs/{job}/trace", get(user_jobs::trace))
+        .route("/projects/{id}/jobs/{job}/artifacts", get(user_jobs::artifacts))
+        .route("/projects/{id}/jobs/{job}/cancel", post(user_jobs::cancel))
+        .route("/projects/{id}/jobs/{job}/retry", post(user_jobs::retry))
+        .route("/projects/{id}/jobs/{job}/play", post(user_jobs::play))
+        .route("/projects/{id}/jobs/{job}/erase", post(user_jobs::erase))
+        .layer(DefaultBodyLimit::max(JSON_LIMIT));
     let own = Router::new()
         .route("/-/fake/jobs", post(fake::enqueue))
         .route("/-/fake/events", get(fake::events))
@@ -43,8 +74,8 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/-/fake/faults", get(fake::faults).put(fake::set_faults))
         .layer(DefaultBodyLimit::max(JSON_LIMIT));
     Router::new()
-        .nest("/api/v4", runner_api.merge(traces))
+        .nest("/api/v4", runner_api.merge(traces).merge(artifacts::routes()).merge(user_api))
         .merge(own)
-        .fallback(async || ApiError::message(axum::http::StatusCode::NOT_FOUND, "404 Not Found"))
+        .fallback(git::serve)
         .with_state(shared)
 }

@@ -1,0 +1,67 @@
+//! Runners of the user-facing API.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use serde_json::Value;
+
+use crate::api_error::ApiError;
+use crate::params::Params;
+use crate::runner::Runner;
+use crate::state::{Shared, World};
+
+use super::pages::page;
+use super::user::User;
+use super::user_jobs::{job_json, matches_scope};
+
+fn find(world: &World, id: u64) -> Result<&Runner, ApiError> {
+    world.runners.get(&id).ok_or_else(|| ApiError::message(axum::http::StatusCode::NOT_FOUND, "404 Runner Not Found"))
+}
+
+/// `GET /runners` and `GET /runners/all`.
+pub(crate) async fn list(_: User, State(shared): State<Arc<Shared>>, params: Params) -> Result<Response, ApiError> {
+    let items: Vec<Value> = shared.read(|world| world.runners.values().map(Runner::summary).collect());
+    page(&items, &params, &format!("{}/api/v4/runners", shared.external_url()))
+}
+
+/// `GET /runners/:id`.
+pub(crate) async fn get(
+    _: User,
+    State(shared): State<Arc<Shared>>,
+    Path(id): Path<u64>,
+) -> Result<Json<Value>, ApiError> {
+    shared.read(|world| Ok(Json(find(world, id)?.details())))
+}
+
+/// `GET /runners/:id/managers`.
+pub(crate) async fn managers(
+    _: User,
+    State(shared): State<Arc<Shared>>,
+    Path(id): Path<u64>,
+) -> Result<Json<Value>, ApiError> {
+    shared.read(|world| {
+        let managers = &find(world, id)?.managers;
+        Ok(Json(managers.iter().map(|manager| manager.to_json()).collect()))
+    })
+}
+
+/// `GET /runners/:id/jobs`, newest first.
+pub(crate) async fn jobs(
+    _: User,
+    State(shared): State<Arc<Shared>>,
+    Path(id): Path<u64>,
+    params: Params,
+) -> Result<Response, ApiError> {
+    let items: Vec<Value> = shared.read(|world| {
+        find(world, id)?;
+        let jobs = world.jobs.values().rev();
+        Ok(jobs
+            .filter(|job| job.runner.as_ref().is_some_and(|(runner, _)| *runner == id))
+            .filter(|job| matches_scope(job, &params))
+            .map(|job| job_json(world, job, shared.external_url()))
+            .collect())
+    })?;
+    page(&items, &params, &format!("{}/api/v4/runners/{id}/jobs", shared.external_url()))
+}

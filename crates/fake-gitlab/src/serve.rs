@@ -1,0 +1,124 @@
+//! The two commands: serve until told to stop, and serve until one pipeline has ended.
+
+use std::io::Write;
+
+use fake_gitlab::{Error, Event, FakeGitlab, JobStatus};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cli::Server;
+use crate::exit::Exit;
+use crate::state_file;
+
+/// `fake-gitlab serve`.
+pub(crate) async fn serve(options: &Server) -> Result<Exit, Error> {
+    let gitlab = start(options).await?;
+    tokio::select! {
+        stopped = told_to_stop() => { stopped?; }
+        failed = keep_state(&gitlab, options) => { failed?; }
+    }
+    write_state(&gitlab, options)?;
+    Ok(Exit::Done)
+}
+
+/// `fake-gitlab run`.
+pub(crate) async fn run(options: &Server, project: &str, reference: Option<&str>) -> Result<Exit, Error> {
+    let gitlab = start(options).await?;
+    let pipeline = gitlab.create_pipeline(project, reference, Vec::new()).await?;
+    let mut told = 0;
+    let exit = tokio::select! {
+        status = gitlab.wait_pipeline(pipeline) => {
+            match status {
+                JobStatus::Success => Exit::Done,
+                _ => Exit::NoSuccess,
+            }
+        }
+        name = told_to_stop() => {
+            complain(&format!("stopped by {}", name?));
+            Exit::NoSuccess
+        }
+        failed = keep_state(&gitlab, options) => { failed?; Exit::InputOutput }
+        never = tell_changes(&gitlab, &mut told) => match never {},
+    };
+    for event in gitlab.events().iter().skip(told) {
+        complain(&in_words(event));
+    }
+    complain(&format!("pipeline {pipeline}: {}", gitlab.pipeline_status(pipeline).as_str()));
+    write_state(&gitlab, options)?;
+    Ok(exit)
+}
+
+async fn start(options: &Server) -> Result<FakeGitlab, Error> {
+    let gitlab = options.builder().start().await?;
+    let text = format!(
+        "{}\nregistration-token: {}\nrunner-token: {}\nprivate-token: {}\n",
+        gitlab.url(),
+        gitlab.registration_token(),
+        gitlab.runner_token(),
+        gitlab.private_token(),
+    );
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|source| Error::File {
+        action: "write",
+        path: "stdout".into(),
+        source,
+    })?;
+    Ok(gitlab)
+}
+
+/// Waits for SIGTERM or SIGINT and gives its name.
+async fn told_to_stop() -> Result<&'static str, Error> {
+    let listen =
+        |kind| signal(kind).map_err(|source| Error::File { action: "listen for", path: "signals".into(), source });
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    Ok(tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    })
+}
+
+/// Keeps the state file, if there is to be one; ends only with an error.
+async fn keep_state(gitlab: &FakeGitlab, options: &Server) -> Result<(), Error> {
+    match &options.state {
+        Some(path) => state_file::keep(gitlab, path).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn write_state(gitlab: &FakeGitlab, options: &Server) -> Result<(), Error> {
+    match &options.state {
+        Some(path) => state_file::write(gitlab, path),
+        None => Ok(()),
+    }
+}
+
+/// Writes each change of a job's state to stderr; never ends.
+async fn tell_changes(gitlab: &FakeGitlab, told: &mut usize) -> std::convert::Infallible {
+    loop {
+        let new = gitlab.wait_events(*told).await;
+        *told += new.len();
+        for event in &new {
+            complain(&in_words(event));
+        }
+    }
+}
+
+fn in_words(event: &Event) -> String {
+    let job = &event.job;
+    let mut text = format!("job {} `{}`: {}", job.id, job.name, job.status.as_str());
+    if let (true, Some(seconds)) = (job.status.is_finished(), job.duration) {
+        text.push_str(&format!(" after {seconds:.1} s"));
+    }
+    if let Some(reason) = &job.failure_reason {
+        text.push_str(&format!(", {reason}"));
+        if let Some(code) = job.exit_code {
+            text.push_str(&format!(", exit code {code}"));
+        }
+    }
+    text
+}
+
+/// One line on stderr. That nobody reads it is no reason to stop.
+pub(crate) fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "fake-gitlab: {text}");
+}

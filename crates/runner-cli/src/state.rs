@@ -118,14 +118,25 @@ impl StateDir {
     pub fn create_job(&self, key: &JobKey, line: &[u8]) -> Result<JobDir> {
         let job = self.job(key);
         let new = self.jobs.join(format!(".new-{key}"));
-        remove_dir(&new)?;
-        DirBuilder::new().mode(0o700).create(&new).map_err(failed("creating", &new))?;
+        let made = self.create_as(&new, &job, line);
+        if made.is_err() {
+            // Half of it is in nobody's way but the disk's; the first error is the one to tell.
+            let _ = remove_dir(&new);
+        }
+        made.map(|()| job)
+    }
+
+    fn create_as(&self, new: &Path, job: &JobDir, line: &[u8]) -> Result<()> {
+        remove_dir(new)?;
+        DirBuilder::new().mode(0o700).create(new).map_err(failed("creating", new))?;
         let file = new.join("job.json");
         write_synced(&file, line).map_err(failed("writing", &file))?;
-        sync_dir(&new)?;
-        std::fs::rename(&new, &job.path).map_err(failed("creating", &job.path))?;
-        sync_dir(&self.jobs)?;
-        Ok(job)
+        sync_dir(new)?;
+        std::fs::rename(new, &job.path).map_err(failed("creating", &job.path))?;
+        sync_dir(&self.jobs).inspect_err(|_| {
+            // An error means that there is no such job; the caller then cleans up what is called new.
+            let _ = std::fs::rename(&job.path, new);
+        })
     }
 
     /// Removes the job's folder and with it frees the slot. A folder that is gone already is no error.

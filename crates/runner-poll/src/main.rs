@@ -1,3 +1,45 @@
-//! Asks GitLab for jobs and prints them.
+//! Asks GitLab for jobs and prints them, one line each.
+//!
+//! A job is durable in the state directory before it is accepted and printed, so that a killed runner-poll, executor or machine
+//! loses none: the next start prints it again.
 
-fn main() {}
+mod cli;
+mod configuration;
+mod handback;
+mod poll;
+mod slots;
+mod source;
+mod space;
+mod take;
+mod turn;
+
+use std::process::ExitCode;
+
+use runner_cli::Threads;
+use runner_cli::exit::{Exit, Fail};
+use runner_cli::signals::Signals;
+use runner_cli::state::Leftover;
+use runner_cli::stdout::Output;
+use runner_core::event::Hello;
+use runner_core::line;
+
+use crate::cli::Cli;
+use crate::configuration::Configuration;
+use crate::poll::Poll;
+
+const TOOL: &str = "runner-poll";
+
+fn main() -> ExitCode {
+    runner_cli::run(TOOL, Threads::One, run)
+}
+
+async fn run(args: Cli, signals: Signals) -> anyhow::Result<Exit> {
+    let configuration = Configuration::load(args.config.path())?;
+    let state = args.state.open(TOOL)?;
+    state.sweep(Leftover::New).exit(Exit::Io)?;
+    let output = Output::stdout()?;
+    output.write(line::encode(&Hello::resumable(TOOL))).await.exit(Exit::NeighbourLost)?;
+    let mut poll = Poll::new(configuration, state, output, signals, args.once)?;
+    poll.resume().await?;
+    poll.run().await
+}

@@ -1,0 +1,331 @@
+//! The loop: who may ask, what came back, when to look again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use runner_cli::exit::{Exit, Fail, failure};
+use runner_cli::signals::Signals;
+use runner_cli::state::StateDir;
+use runner_cli::stdout::{Closed, Output};
+use runner_cli::watch::{Watch, Watcher};
+use runner_core::event::JobKey;
+use runner_core::job::RunnerRef;
+use runner_core::line;
+use runner_gitlab::{Error, JobReply};
+use serde::Deserialize;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::configuration::Configuration;
+use crate::slots::Slots;
+use crate::source::Source;
+use crate::space;
+use crate::take::{Taken, Taker, job_line, refuse};
+use crate::turn::{Change, Heard, Turn};
+
+/// How long a request may still bring a job after QUIT.
+const LAST_ANSWER: Duration = Duration::from_secs(5);
+/// When to look again at a state directory that cannot take jobs; nothing tells when a disk has room.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+
+/// The loop's state.
+pub(crate) struct Poll {
+    configuration: Configuration,
+    turns: Vec<Turn>,
+    slots: Slots,
+    taker: Taker,
+    signals: Signals,
+    /// Requests under way; they hold slots.
+    asking: JoinSet<Asked>,
+    /// Jobs on their way to the line.
+    taking: JoinSet<(JobKey, Taken)>,
+    jobs: Watch,
+    /// What is wrong with the state directory, once that was told.
+    trouble: Option<String>,
+    /// No job is taken before, because the state directory refused one.
+    not_before: Instant,
+    once: bool,
+}
+
+/// A request that has been answered.
+struct Asked {
+    source: Arc<Source>,
+    at: Instant,
+    answer: Result<JobReply, Error>,
+}
+
+impl Poll {
+    pub(crate) fn new(
+        configuration: Configuration,
+        state: StateDir,
+        output: Output,
+        signals: Signals,
+        once: bool,
+    ) -> anyhow::Result<Self> {
+        let jobs = Watcher::new().and_then(|watcher| watcher.watch(state.jobs_path())).exit(Exit::Io)?;
+        let now = Instant::now();
+        Ok(Self {
+            turns: configuration.sources.iter().map(|source| Turn::new(Arc::clone(source), now)).collect(),
+            configuration,
+            slots: Slots::default(),
+            taker: Taker { state: Arc::new(state), output },
+            signals,
+            asking: JoinSet::new(),
+            taking: JoinSet::new(),
+            jobs,
+            trouble: None,
+            not_before: now,
+            once,
+        })
+    }
+
+    /// Prints the jobs of the state directory again.
+    pub(crate) async fn resume(&mut self) -> anyhow::Result<()> {
+        let signals = self.signals.clone();
+        let mut resumed = JoinSet::new();
+        for dir in self.taker.state.jobs().exit(Exit::Io)? {
+            let taker = self.taker.clone();
+            resumed.spawn(async move { taker.resume(&dir).await });
+        }
+        tokio::select! {
+            () = signals.stop.cancelled() => {}
+            taken = resumed.join_all() => {
+                let printed = taken.iter().filter(|taken| matches!(taken, Taken::Printed)).count();
+                if printed > 0 {
+                    tracing::info!("{printed} unfinished jobs go on");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks and prints until a signal, the reader's end, or the one job of `--once`.
+    pub(crate) async fn run(&mut self) -> anyhow::Result<Exit> {
+        loop {
+            let wake = self.ask_all();
+            tokio::select! {
+                biased;
+                () = self.signals.stop.cancelled() => return Ok(self.signals.stopped()),
+                () = self.taker.output.closed() => return Err(failure(Exit::NeighbourLost, Closed)),
+                Some(taken) = self.taking.join_next() => {
+                    let (key, taken) = taken?;
+                    if self.settle(&key, taken)? && self.once {
+                        return self.end().await;
+                    }
+                }
+                Some(asked) = self.asking.join_next() => self.heard(asked?),
+                () = self.signals.drain.cancelled() => return self.drain().await,
+                () = self.jobs.changed() => {}
+                () = self.signals.reload.notified() => self.reload(true),
+                () = self.configuration.changed() => self.reload(false),
+                () = tokio::time::sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
+            }
+        }
+    }
+
+    /// Sends a request for every runner that is due, as far as slots are free. Returns when the next one is due.
+    fn ask_all(&mut self) -> Option<Instant> {
+        let now = Instant::now();
+        if let Err(err) = self.look() {
+            if self.trouble.as_ref() != Some(&err) {
+                tracing::error!("{err}; no jobs are taken");
+                self.trouble = Some(err);
+            }
+            return Some(now + LOOK_AGAIN);
+        }
+        if self.trouble.take().is_some() {
+            tracing::info!("the state directory can be used again");
+        }
+        if self.not_before > now {
+            return Some(self.not_before);
+        }
+        while let Some(index) = self.next_turn(now) {
+            self.ask(index, now);
+        }
+        let waiting = self.turns.iter().filter(|turn| self.has_slot(turn) && turn.due > now);
+        waiting.map(|turn| turn.due).min()
+    }
+
+    fn look(&mut self) -> Result<(), String> {
+        let state = &self.taker.state;
+        self.slots.refresh(state).map_err(|err| err.to_string())?;
+        space::check(state.jobs_path()).map_err(|err| format!("{}: {err}", state.jobs_path().display()))
+    }
+
+    /// The due runner that has waited longest.
+    fn next_turn(&self, now: Instant) -> Option<usize> {
+        let due = self.turns.iter().enumerate().filter(|(_, turn)| turn.is_due(now) && self.has_slot(turn));
+        due.min_by_key(|(_, turn)| turn.asked).map(|(index, _)| index)
+    }
+
+    /// Whether one more job would fit. Each request under way may bring one.
+    fn has_slot(&self, turn: &Turn) -> bool {
+        let all = self.slots.used() + self.asking.len();
+        let most = if self.once && !self.taking.is_empty() { 0 } else { self.configuration.concurrent };
+        let most = if self.once { most.min(self.slots.used() + 1) } else { most };
+        let limit = turn.source.runner.limit as usize;
+        let mine = self.slots.used_by(&turn.source.id()) + turn.in_flight as usize;
+        all < most && (limit == 0 || mine < limit)
+    }
+
+    fn ask(&mut self, index: usize, at: Instant) {
+        let turn = &mut self.turns[index];
+        turn.in_flight += 1;
+        turn.asked = Some(at);
+        let (source, last_update) = (Arc::clone(&turn.source), turn.last_update.clone());
+        let system_id = self.configuration.system_id.clone();
+        self.asking.spawn(async move {
+            let answer = source.ask(&system_id, last_update.as_deref()).await;
+            Asked { source, at, answer }
+        });
+    }
+
+    fn heard(&mut self, Asked { source, at, answer }: Asked) {
+        let heard = match &answer {
+            Ok(JobReply::Job { .. }) => Heard::Job,
+            Ok(JobReply::None { last_update }) => Heard::Nothing(last_update.clone()),
+            Err(err) if err.is_refused() || err.is_configuration() => Heard::Refused,
+            Err(err) => Heard::Failed(err.wait()),
+        };
+        // A runner that was taken out of the configuration has no turn any more; its job is run all the same.
+        let turns = &mut self.turns;
+        let index = turns.iter().position(|turn| Arc::ptr_eq(&turn.source, &source));
+        let index = index.or_else(|| turns.iter().position(|turn| turn.source.is_same(&source.runner)));
+        if let Some(turn) = index.map(|index| &mut turns[index]) {
+            turn.in_flight = turn.in_flight.saturating_sub(1);
+            let change = turn.hear(heard, at, Instant::now(), self.configuration.check_interval);
+            tell(&source, change, answer.as_ref().err());
+        }
+        if let Ok(JobReply::Job { id, payload, correlation_id }) = answer {
+            self.take(source, id, payload, correlation_id);
+        }
+    }
+
+    fn take(
+        &mut self,
+        source: Arc<Source>,
+        id: u64,
+        payload: Box<serde_json::value::RawValue>,
+        correlation_id: String,
+    ) {
+        let runner = &source.runner;
+        let mut job = job_line(
+            id,
+            RunnerRef {
+                name: runner.name.clone(),
+                url: runner.url.clone(),
+                short_token: runner.short_token().to_owned(),
+                system_id: self.configuration.system_id.clone(),
+                id: (runner.id > 0).then_some(runner.id),
+                tls: runner.tls(),
+                concurrent_id: 0,
+                concurrent_project_id: 0,
+                correlation_id,
+                config: runner.to_line_config(),
+            },
+            payload,
+        );
+        let key = job.key();
+        let numbers = self.slots.claim(&key, source.id(), project_of(job.payload.get()));
+        let taker = self.taker.clone();
+        self.taking.spawn(async move {
+            let Some(numbers) = numbers else {
+                refuse(&source.client, &source.info, &job, "an earlier run of this job is not finished here").await;
+                return (key, Taken::Dropped);
+            };
+            job.runner.concurrent_id = numbers.concurrent;
+            job.runner.concurrent_project_id = numbers.project;
+            tracing::info!("job {id} of {} for runner `{}`", source.client.host(), source.title());
+            let taken = taker.take(&source.client, &source.info, job).await;
+            (key, taken)
+        });
+    }
+
+    /// Returns whether the job was printed.
+    fn settle(&mut self, key: &JobKey, taken: Taken) -> anyhow::Result<bool> {
+        self.slots.settle(key);
+        match taken {
+            Taken::Printed => Ok(true),
+            Taken::Dropped => Ok(false),
+            Taken::NoRoom(err) => {
+                tracing::error!("{err}; no jobs are taken for {} s", LOOK_AGAIN.as_secs());
+                self.not_before = Instant::now() + LOOK_AGAIN;
+                Ok(false)
+            }
+            Taken::Closed => Err(failure(Exit::NeighbourLost, Closed)),
+        }
+    }
+
+    fn reload(&mut self, forced: bool) {
+        if !self.configuration.reload(forced) {
+            return;
+        }
+        let now = Instant::now();
+        let mut before = std::mem::take(&mut self.turns);
+        for source in &self.configuration.sources {
+            let mut turn = Turn::new(Arc::clone(source), now);
+            // The same runner keeps what it knows of the queue; that it was refused is forgotten.
+            if let Some(index) = before.iter().position(|turn| turn.source.is_same(&source.runner)) {
+                let known = before.swap_remove(index);
+                (turn.in_flight, turn.last_update, turn.asked) = (known.in_flight, known.last_update, known.asked);
+            }
+            self.turns.push(turn);
+        }
+    }
+
+    /// Waits for the requests under way and for the jobs they bring, then ends.
+    async fn drain(&mut self) -> anyhow::Result<Exit> {
+        tracing::info!("no more jobs are taken");
+        let deadline = Instant::now() + LAST_ANSWER;
+        while !(self.asking.is_empty() && self.taking.is_empty()) {
+            tokio::select! {
+                biased;
+                () = self.signals.stop.cancelled() => return Ok(self.signals.stopped()),
+                () = self.taker.output.closed() => return Err(failure(Exit::NeighbourLost, Closed)),
+                Some(taken) = self.taking.join_next() => {
+                    let (key, taken) = taken?;
+                    self.settle(&key, taken)?;
+                }
+                Some(asked) = self.asking.join_next() => self.heard(asked?),
+                () = tokio::time::sleep_until(deadline), if !self.asking.is_empty() => self.asking = JoinSet::new(),
+            }
+        }
+        self.end().await
+    }
+
+    async fn end(&mut self) -> anyhow::Result<Exit> {
+        let output = &self.taker.output;
+        output.write(line::encode_end()).await.exit(Exit::NeighbourLost)?;
+        output.flush().await.exit(Exit::NeighbourLost)?;
+        Ok(Exit::Done)
+    }
+}
+
+/// One line for each change, none for each failure.
+fn tell(source: &Source, change: Option<Change>, err: Option<&Error>) {
+    let title = source.title();
+    let why = err.map(ToString::to_string).unwrap_or_default();
+    match change {
+        Some(Change::Fails) => tracing::warn!("runner `{title}`: {why}; asking on with longer pauses"),
+        Some(Change::Rests(time)) => {
+            let time = runner_core::duration::GoDuration::from(time);
+            tracing::error!("runner `{title}`: {why}; it is not asked for {time}");
+        }
+        Some(Change::Recovered) => tracing::info!("runner `{title}`: GitLab answers again"),
+        None if !why.is_empty() => tracing::debug!("runner `{title}`: {why}"),
+        None => {}
+    }
+}
+
+fn project_of(payload: &str) -> u64 {
+    #[derive(Default, Deserialize)]
+    struct Peek {
+        job_info: Info,
+    }
+    #[derive(Default, Deserialize)]
+    struct Info {
+        project_id: u64,
+    }
+    // An unreadable payload is handed back in the next step, which says what is wrong with it.
+    serde_json::from_str::<Peek>(payload).unwrap_or_default().job_info.project_id
+}

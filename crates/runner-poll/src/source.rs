@@ -1,0 +1,70 @@
+//! A runner that can be asked for jobs: one `[[runners]]` entry with its connection to GitLab.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use runner_core::config::Runner;
+use runner_core::job::RunnerRef;
+use runner_gitlab::{Client, Error, Info, JobReply, Trust};
+
+/// One runner.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) runner: Runner,
+    pub(crate) client: Client,
+    pub(crate) info: Info,
+}
+
+/// By what a job line names its runner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RunnerId {
+    name: String,
+    url: String,
+    short_token: String,
+}
+
+impl Source {
+    /// For `runner`. Connects to nothing yet. Takes the connections of the same GitLab and runner among `known`.
+    pub(crate) fn new(
+        runner: &Runner,
+        labels: &BTreeMap<String, String>,
+        known: &[Arc<Source>],
+    ) -> Result<Self, Error> {
+        let tls = runner.tls();
+        let same = known.iter().find(|source| source.is_same(runner) && source.runner.tls() == tls);
+        let client = match same {
+            Some(source) => source.client.clone(),
+            None => Client::new(&runner.url, Trust::System(&tls))?,
+        };
+        let mut labels = labels.clone();
+        labels.extend(runner.labels.clone());
+        Ok(Self { runner: runner.clone(), client, info: Info::new(labels) })
+    }
+
+    /// Whether `runner` is the same one at the same GitLab.
+    pub(crate) fn is_same(&self, runner: &Runner) -> bool {
+        self.runner.url == runner.url && self.runner.token == runner.token
+    }
+
+    /// What stands in its job lines.
+    pub(crate) fn id(&self) -> RunnerId {
+        let runner = &self.runner;
+        RunnerId { name: runner.name.clone(), url: runner.url.clone(), short_token: runner.short_token().to_owned() }
+    }
+
+    /// Its name, for the log.
+    pub(crate) fn title(&self) -> &str {
+        if self.runner.name.is_empty() { self.runner.short_token() } else { &self.runner.name }
+    }
+
+    /// One request for a job.
+    pub(crate) async fn ask(&self, system_id: &str, last_update: Option<&str>) -> Result<JobReply, Error> {
+        self.client.request_job(&self.runner.token, system_id, last_update, &self.info).await
+    }
+}
+
+impl From<&RunnerRef> for RunnerId {
+    fn from(runner: &RunnerRef) -> Self {
+        Self { name: runner.name.clone(), url: runner.url.clone(), short_token: runner.short_token.clone() }
+    }
+}

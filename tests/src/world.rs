@@ -1,0 +1,192 @@
+//! A GitLab, a cluster, a config.toml and a state directory, all of one test.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use fake_gitlab::{FakeGitlab, JobReport, JobSpec};
+use fake_kube::FakeKube;
+use tempfile::TempDir;
+
+use crate::pipe::Pipe;
+use crate::programs::{command, program};
+use crate::report::Report;
+
+/// Nothing in a test takes this long unless it hangs.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One test's world. When the test fails, dropping it prints what every part of it has seen.
+pub struct World {
+    /// The GitLab.
+    pub gitlab: FakeGitlab,
+    /// The cluster.
+    pub kube: FakeKube,
+    report: Report,
+    dir: TempDir,
+}
+
+/// What a world may differ in.
+pub struct WorldBuilder {
+    gitlab: fake_gitlab::Builder,
+    kube: fake_kube::Builder,
+    head: String,
+    runner: String,
+    kubernetes: String,
+}
+
+impl World {
+    /// A world with one runner for twenty jobs at once.
+    pub async fn start() -> Self {
+        Self::builder().start().await
+    }
+
+    /// Changes a world before it starts.
+    pub fn builder() -> WorldBuilder {
+        // Long polling: a job is handed out when it is there, not at the next round.
+        let gitlab = FakeGitlab::builder().trace_interval(1).long_poll(Duration::from_secs(5));
+        let bin_dir = program("runner-helper").parent().expect("a program lies in a folder").to_owned();
+        let kube = FakeKube::builder().bin_dir(bin_dir);
+        let head = "concurrent = 20\ncheck_interval = 1\n".to_owned();
+        WorldBuilder { gitlab, kube, head, runner: String::new(), kubernetes: String::new() }
+    }
+
+    /// A path in the world's own folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The state directory.
+    pub fn state(&self) -> PathBuf {
+        self.path("state")
+    }
+
+    /// The folder of a running job.
+    pub fn job_folder(&self, id: u64) -> PathBuf {
+        let host = self.gitlab.url().trim_start_matches("http://").to_owned();
+        self.state().join(format!("jobs/{id}@{host}"))
+    }
+
+    /// `config.toml`.
+    pub fn config(&self) -> PathBuf {
+        self.path("config.toml")
+    }
+
+    /// A command of the pipe with the world's settings in its environment.
+    pub fn command(&self, tool: &str) -> Command {
+        let mut command = command(tool);
+        command
+            .env("HOME", self.dir.path())
+            .env("CONFIG_FILE", self.config())
+            .env("RUNNER_STATE_DIR", self.state())
+            .env("KUBECONFIG", self.path("kubeconfig"))
+            .env("LOG_LEVEL", "debug");
+        command
+    }
+
+    /// Starts `runner-poll | runner-exec-k8s | runner-trace`.
+    pub fn pipe(&self) -> Pipe {
+        Pipe::start(self, &self.report, &[])
+    }
+
+    /// The same with further arguments for runner-poll.
+    pub fn pipe_with(&self, poll_args: &[&str]) -> Pipe {
+        Pipe::start(self, &self.report, poll_args)
+    }
+
+    /// Where this world's failures are explained.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// Enqueues `job` and waits for its end.
+    #[track_caller]
+    pub fn run(&self, job: JobSpec) -> impl Future<Output = JobReport> {
+        async move {
+            let id = self.gitlab.enqueue(job).await.expect("the job can be enqueued");
+            self.finished(id).await
+        }
+    }
+
+    /// Waits for the end of job `id`.
+    pub async fn finished(&self, id: u64) -> JobReport {
+        let waiting = tokio::time::timeout(PATIENCE, self.gitlab.wait_finished(id));
+        waiting.await.unwrap_or_else(|_| panic!("job {id} does not end"))
+    }
+
+    /// Waits until the job's log holds `text`.
+    pub async fn log_shows(&self, id: u64, text: &str) {
+        let waiting = tokio::time::timeout(PATIENCE, self.gitlab.wait_trace(id, text));
+        waiting.await.unwrap_or_else(|_| panic!("the log of job {id} never shows {text:?}"));
+    }
+
+    /// Writes `config.toml` anew.
+    pub fn write_config(&self, text: &str) {
+        std::fs::write(self.config(), text).expect("the config can be written");
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.report.print(self.dir.path(), &self.gitlab, &self.kube);
+        }
+    }
+}
+
+impl WorldBuilder {
+    /// Changes the GitLab.
+    pub fn gitlab(mut self, change: impl FnOnce(fake_gitlab::Builder) -> fake_gitlab::Builder) -> Self {
+        self.gitlab = change(self.gitlab);
+        self
+    }
+
+    /// Changes the cluster.
+    pub fn kube(mut self, change: impl FnOnce(fake_kube::Builder) -> fake_kube::Builder) -> Self {
+        self.kube = change(self.kube);
+        self
+    }
+
+    /// The keys above `[[runners]]`.
+    pub fn head(mut self, toml: &str) -> Self {
+        self.head = format!("{toml}\n");
+        self
+    }
+
+    /// Further keys of the runner.
+    pub fn runner(mut self, toml: &str) -> Self {
+        self.runner = format!("{toml}\n");
+        self
+    }
+
+    /// Further keys of `[runners.kubernetes]`.
+    pub fn kubernetes(mut self, toml: &str) -> Self {
+        self.kubernetes = format!("{toml}\n");
+        self
+    }
+
+    /// Starts the fakes and writes the files.
+    pub async fn start(self) -> World {
+        let dir = tempfile::Builder::new().prefix("pipe-").tempdir().expect("a folder for the test");
+        let gitlab = self.gitlab.start().await.expect("fake-gitlab starts");
+        let kube = self.kube.start().await.expect("fake-kube starts");
+        kube.write_kubeconfig(dir.path().join("kubeconfig")).expect("the kubeconfig can be written");
+        let world = World { gitlab, kube, report: Report::default(), dir };
+        let runner = runner_table(&world.gitlab, "first", world.gitlab.runner_token(), &self.runner, &self.kubernetes);
+        world.write_config(&(self.head + &runner));
+        world
+    }
+}
+
+/// A `[[runners]]` entry.
+pub fn runner_table(gitlab: &FakeGitlab, name: &str, token: &str, keys: &str, kubernetes: &str) -> String {
+    let url = gitlab.url();
+    format!(
+        "[[runners]]\nname = \"{name}\"\nurl = \"{url}\"\ntoken = \"{token}\"\nexecutor = \"kubernetes\"\n{keys}\
+         [runners.kubernetes]\nnamespace = \"ci\"\nimage = \"build:1\"\n{kubernetes}"
+    )
+}
+
+/// Whether a folder has no entries, or is not there.
+pub fn is_empty(dir: &Path) -> bool {
+    dir.read_dir().map_or(true, |mut entries| entries.next().is_none())
+}

@@ -16,6 +16,7 @@ pub mod job;
 pub mod line;
 pub mod mask;
 pub mod secret;
+pub mod shell;
 pub mod stamp;
 pub mod text;
 pub mod variables;

@@ -1,0 +1,193 @@
+//! The helper container's main process: waits for the job, runs its stages, says how it ended.
+
+mod build;
+mod control;
+mod course;
+mod failure;
+mod git;
+mod git_config;
+mod handed_over;
+mod job;
+mod limits;
+mod local;
+mod log;
+mod printer;
+mod script;
+mod spool;
+mod watch;
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use runner_core::control::SECRET_CA_KEY;
+use runner_core::event::State;
+use runner_core::failure::FailureReason;
+use runner_core::frame::Outcome;
+use runner_core::job::{JobLine, Payload};
+use runner_core::mask::{DEFAULT_PREFIXES, Masker};
+use rustix::fs::Mode;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch as level;
+
+use self::build::Build;
+use self::control::Control;
+use self::course::Course;
+use self::failure::Failure;
+use self::job::Job;
+use self::limits::Limits;
+use self::local::Local;
+use self::log::{Log, Stamps};
+use self::watch::Watch;
+use crate::cli::DriveArgs;
+use crate::error::{HelperError, doing};
+use crate::install::install;
+use crate::process::Reaper;
+use crate::shell::Shell;
+use crate::wire::PROGRAM;
+
+/// How long the helper stays after the result when nobody says that it has been received.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(15 * 60);
+
+/// Runs one job; returns the exit code.
+pub(crate) async fn drive(args: DriveArgs, shell: Shell) -> Result<u8, HelperError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(doing("listen for SIGTERM"))?;
+    let reaper = Reaper::start().map_err(doing("become the reaper of the container"))?;
+    // Sources and artifacts are for the build container's user, whoever that is.
+    rustix::process::umask(Mode::empty());
+    let share = Watch::beside(&args.share.join(PROGRAM))?;
+    install(&args.share.join(PROGRAM))?;
+    tokio::select! {
+        code = run(&args, shell, reaper, share) => code,
+        // The pod is being deleted, the executor knows why. What runs here is killed, serve ends what runs there.
+        _ = terminate.recv() => Ok(128 + 15),
+    }
+}
+
+async fn run(args: &DriveArgs, shell: Shell, reaper: Reaper, share: Watch) -> Result<u8, HelperError> {
+    let control = control::follow(&args.annotations)?;
+    let line = arrival(&args.job).await?;
+    let payload = Payload::parse(&line.payload)?;
+    let limits = Limits::new(control.clone(), Duration::from_secs(payload.timeout_secs()));
+    let authorities = args.job.with_file_name(SECRET_CA_KEY);
+    let authorities = match fs::read_to_string(&authorities) {
+        Ok(pem) => pem,
+        Err(err) if err.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(err) => return Err(doing(format!("read `{}`", authorities.display()))(err)),
+    };
+    let job = match Job::new(line, payload, authorities, args) {
+        Ok(job) => job,
+        Err(err) => {
+            let masker = Masker::new([""; 0], DEFAULT_PREFIXES);
+            let log = Log::create(&args.spool, u64::from(u32::MAX), &masker, Stamps::On);
+            let log = log.map_err(doing("create the log's spool"))?;
+            log.started();
+            let failure = Failure::new(err.to_string(), FailureReason::RunnerConfigurationError);
+            return finish(args, &log, control, None, Err(failure)).await;
+        }
+    };
+    let log = open_log(args, &job).map_err(doing("create the log's spool"))?;
+    replays(&log, control.clone());
+    log.started();
+    let build = tokio::spawn({
+        let (folder, log) = (args.share.clone(), log.clone());
+        async move { Build::connect(&folder, share, log).await }
+    });
+    let local = Local::new(reaper, shell, log.clone());
+    let (build, result) = Course::new(&job, log.clone(), limits, local, build).run(&args.via).await;
+    finish(args, &log, control, build, result).await
+}
+
+/// Waits for the job line.
+async fn arrival(file: &Path) -> Result<JobLine, HelperError> {
+    let what = || format!("read `{}`", file.display());
+    let mut watch = Watch::beside(file)?;
+    let text = watch.until(|| match fs::read_to_string(file) {
+        // A line that is still being written has no end yet.
+        Ok(text) => Ok((text.ends_with('\n') || serde_json::from_str::<JobLine>(&text).is_ok()).then_some(text)),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(err) => Err(err),
+    });
+    let text = text.await.map_err(doing(what()))?;
+    match runner_core::line::Line::decode(text.trim_end())? {
+        runner_core::line::Line::Job(line) => Ok(*line),
+        _ => Err(doing(what())(io::Error::other("it holds no job line"))),
+    }
+}
+
+fn open_log(args: &DriveArgs, job: &Job) -> io::Result<Log> {
+    let defaults =
+        if job.flags.is_on("FF_MASK_ALL_DEFAULT_TOKENS") { DEFAULT_PREFIXES } else { &DEFAULT_PREFIXES[..1] };
+    let prefixes = defaults.iter().copied().chain(job.payload.features.token_mask_prefixes.iter().map(String::as_str));
+    let masker = Masker::new(job.masked(), prefixes);
+    let stamps = if job.flags.is_on("FF_TIMESTAMPS") { Stamps::On } else { Stamps::Off };
+    Log::create(&args.spool, job.config.log_limit(), &masker, stamps)
+}
+
+/// Prints text again when the executor has lost some.
+fn replays(log: &Log, mut control: level::Receiver<Control>) {
+    let log = log.clone();
+    tokio::spawn(async move {
+        let mut done = None;
+        while control.changed().await.is_ok() {
+            let wanted = control.borrow_and_update().replay.clone();
+            if let Some((offset, _)) = wanted.as_ref().filter(|_| wanted != done) {
+                log.replay(*offset);
+            }
+            done = wanted;
+        }
+    });
+}
+
+/// Says how the job ended, and stays until that is certain to have been received.
+async fn finish(
+    args: &DriveArgs,
+    log: &Log,
+    mut control: level::Receiver<Control>,
+    build: Option<Build>,
+    result: Result<(), Failure>,
+) -> Result<u8, HelperError> {
+    let length = log.close();
+    let outcome = match result {
+        Ok(()) => Outcome {
+            state: State::Success,
+            exit_code: None,
+            failure_reason: None,
+            message: String::new(),
+            length,
+            container_lost: false,
+        },
+        Err(failure) => Outcome {
+            state: State::Failed,
+            exit_code: failure.exit_code,
+            failure_reason: Some(failure.reason),
+            message: failure.message,
+            length,
+            container_lost: failure.container_lost,
+        },
+    };
+    let code = match (outcome.state, outcome.exit_code) {
+        (State::Success, _) => 0,
+        (State::Failed, code) => code.and_then(|code| u8::try_from(code).ok()).filter(|&code| code != 0).unwrap_or(1),
+    };
+    let message = runner_core::line::encode(&outcome);
+    log.result(outcome);
+    if let Err(err) = fs::write(&args.termination_log, message) {
+        // The frame says the same; a container without the file still has that.
+        crate::error::report(&format_args!("write `{}`: {err}", args.termination_log.display()));
+    }
+    if let Some(build) = build {
+        build.bye().await;
+    }
+    let acknowledged = async {
+        if control.wait_for(|control| control.acknowledged >= length).await.is_err() {
+            std::future::pending::<()>().await; // nobody can say it any more
+        }
+    };
+    tokio::select! {
+        () = acknowledged => {}
+        () = tokio::time::sleep(UNACKNOWLEDGED) => {}
+    }
+    Ok(code)
+}

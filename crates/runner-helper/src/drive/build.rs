@@ -1,0 +1,105 @@
+//! The build container as seen from the helper: scripts go in, output goes to the log, their ends come out.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::net::UnixStream;
+use tokio::net::unix::OwnedWriteHalf;
+use tokio::sync::mpsc;
+
+use super::log::Log;
+use super::watch::Watch;
+use crate::wire::{End, Order, Report, Run, SOCKET};
+
+/// How long after the last signal a stopped script may take to be gone: only a process the kernel cannot end takes longer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The connection to `serve`. When it is dropped, serve ends everything that still runs.
+#[derive(Debug)]
+pub(crate) struct Build {
+    orders: OwnedWriteHalf,
+    /// All reports but output. Closed when the container is gone.
+    reports: mpsc::Receiver<Report>,
+}
+
+/// Why a script did not end by itself.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Lost {
+    /// The container is gone.
+    Container,
+    /// It could not be started.
+    Start(String),
+}
+
+impl Build {
+    /// Waits until `serve` listens in the folder `share`, however long that takes.
+    pub(crate) async fn connect(share: &Path, mut watch: Watch, log: Log) -> io::Result<Self> {
+        let folder = File::open(share)?;
+        // Through the folder's descriptor, because the path of a socket may have 107 bytes at most.
+        let socket = format!("/proc/self/fd/{}/{SOCKET}", folder.as_raw_fd());
+        let stream = loop {
+            match UnixStream::connect(&socket).await {
+                Ok(stream) => break stream,
+                Err(err) if matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+                    watch.changed().await?;
+                }
+                Err(err) => return Err(err),
+            }
+        };
+        let (mut from, orders) = stream.into_split();
+        let (send, reports) = mpsc::channel(4);
+        tokio::spawn(async move {
+            while let Ok(Some(report)) = Report::read(&mut from).await {
+                match report {
+                    Report::Output(bytes) => log.work(&bytes),
+                    report => {
+                        if send.send(report).await.is_err() {
+                            return;
+                        }
+                    }
+                }
+            }
+        });
+        Ok(Self { orders, reports })
+    }
+
+    /// Starts a script.
+    pub(crate) async fn start(&mut self, run: Run) -> Result<(), Lost> {
+        Order::Run(Box::new(run)).write(&mut self.orders).await.map_err(|_gone| Lost::Container)
+    }
+
+    /// Waits for the end of the script that was started. Cancel safe.
+    pub(crate) async fn ended(&mut self) -> Result<End, Lost> {
+        loop {
+            match self.reports.recv().await {
+                Some(Report::Ended(end)) => return Ok(end),
+                Some(Report::Failed(why)) => return Err(Lost::Start(why)),
+                Some(Report::Stopped | Report::Output(_)) => {}
+                None => return Err(Lost::Container),
+            }
+        }
+    }
+
+    /// Ends everything that runs, with `grace` between TERM and KILL, and waits until nothing runs.
+    pub(crate) async fn stop(&mut self, grace: Duration) -> Result<(), Lost> {
+        Order::stop(grace).write(&mut self.orders).await.map_err(|_gone| Lost::Container)?;
+        let stopped = async {
+            loop {
+                match self.reports.recv().await {
+                    Some(Report::Stopped) => return Ok(()),
+                    Some(_) => {}
+                    None => return Err(Lost::Container),
+                }
+            }
+        };
+        tokio::time::timeout(grace + PATIENCE, stopped).await.unwrap_or(Err(Lost::Container))
+    }
+
+    /// The job is over.
+    pub(crate) async fn bye(mut self) {
+        let _ = Order::Bye.write(&mut self.orders).await; // gone already: as good
+    }
+}

@@ -1,0 +1,529 @@
+//! One job from its first stage to its result: the stages in their order, and what follows what.
+//!
+//! Source: GitLab Runner's stage contract: after a failure of the sources no user step and no `after_script`; after a failed, timed
+//! out or gracefully canceled script `after_script` and the uploads for failed jobs; after the job's own timeout or an abort nothing.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use runner_core::failure::FailureReason;
+use runner_core::flags::parse_bool;
+use runner_core::job::Step;
+use runner_core::text;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::build::{Build, Lost};
+use super::failure::{Failure, check};
+use super::git::{self, Git};
+use super::handed_over;
+use super::job::Job;
+use super::limits::{Limits, Phase, Stop, Wish, script_timeout};
+use super::local::Local;
+use super::log::Log;
+use super::script::{Place, Script, shells};
+use crate::wire::Run;
+
+/// Time between TERM and KILL for a script that is stopped.
+const GRACE: Duration = Duration::from_secs(10);
+/// The same when the job is canceled for good and nobody reads on.
+const GRACE_AT_ABORT: Duration = Duration::from_secs(1);
+/// Time of `after_script`, if the job does not say.
+const AFTER_SCRIPT_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+
+/// How a stage can end other than well.
+#[derive(Debug)]
+enum Broken {
+    /// It failed.
+    Failed(Failure),
+    /// The whole job was stopped in it.
+    Stopped(Stop),
+}
+
+impl From<Failure> for Broken {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// Where the build container is known from.
+#[derive(Debug)]
+enum Container {
+    /// It is awaited.
+    Awaited(JoinHandle<std::io::Result<Build>>),
+    /// It listens.
+    Here(Build),
+    /// It was lost.
+    Gone,
+}
+
+/// A job on its way.
+#[derive(Debug)]
+pub(crate) struct Course<'a> {
+    job: &'a Job,
+    log: Log,
+    limits: Limits,
+    local: Local,
+    build: Container,
+    git: Git<'a>,
+    /// `CI_JOB_STATUS`.
+    status: &'static str,
+}
+
+impl<'a> Course<'a> {
+    /// A job that has not begun.
+    pub(crate) fn new(
+        job: &'a Job,
+        log: Log,
+        limits: Limits,
+        local: Local,
+        build: JoinHandle<std::io::Result<Build>>,
+    ) -> Self {
+        let (git, warnings) = Git::new(job, log.clone());
+        // All in one message, as the original shows them.
+        let warnings: Vec<&str> = job.warnings.iter().chain(&warnings).map(String::as_str).collect();
+        if !warnings.is_empty() {
+            log.warn(&warnings.join("\n"));
+        }
+        Self { job, log, limits, local, build: Container::Awaited(build), git, status: "running" }
+    }
+
+    /// Runs all stages; returns the build container, if it is still there, and how the job ended.
+    pub(crate) async fn run(mut self, via: &str) -> (Option<Build>, Result<(), Failure>) {
+        let result = match self.stages(via).await {
+            Ok(()) => Ok(()),
+            Err(Broken::Failed(failure)) => Err(failure),
+            Err(Broken::Stopped(stop)) => Err(self.limits.failure(stop)),
+        };
+        let build = match self.build {
+            Container::Here(build) => Some(build),
+            Container::Awaited(connecting) => {
+                connecting.abort();
+                None
+            }
+            Container::Gone => None,
+        };
+        (build, result)
+    }
+
+    async fn stages(&mut self, via: &str) -> Result<(), Broken> {
+        self.prepare(via)?;
+        let mut result = match self.before_script().await {
+            Ok(()) => self.script().await?,
+            Err(Broken::Failed(failure)) => Err(failure),
+            Err(stopped) => return Err(stopped),
+        };
+        let success = result.is_ok();
+        for uploaded in [self.save_caches(success).await, self.upload_artifacts(success).await] {
+            match uploaded {
+                Ok(()) => {}
+                Err(Broken::Failed(failure)) => result = result.and(Err(failure)),
+                Err(stopped) => return Err(stopped),
+            }
+        }
+        self.clean_up().await?;
+        Ok(result?)
+    }
+
+    /// The rest of a section that the executor has opened.
+    fn prepare(&mut self, via: &str) -> Result<(), Failure> {
+        self.log.stage("prepare_script");
+        let host = std::env::var("HOSTNAME").ok().filter(|host| !host.is_empty());
+        let host = host.unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
+        let via = if via.is_empty() { String::new() } else { format!(" via {via}") };
+        self.log.work(format!("Running on {host}{via}...\n").as_bytes());
+        // What an earlier job handed over is not for this one.
+        let cleaned = git::remove_file(&self.job.env_file());
+        self.close("prepare_script");
+        cleaned
+    }
+
+    async fn before_script(&mut self) -> Result<(), Broken> {
+        self.get_sources().await?;
+        self.restore_caches().await?;
+        self.download_artifacts().await
+    }
+
+    async fn get_sources(&mut self) -> Result<(), Broken> {
+        let attempts = self.attempts("GET_SOURCES_ATTEMPTS");
+        let mut pause = Pause::new(self.job.flags.is_on("FF_USE_EXPONENTIAL_BACKOFF_STAGE_RETRY"));
+        for attempt in 1.. {
+            let name = "get_sources";
+            self.open(name, "Getting source from Git repository", Phase::Before)?;
+            let result = match self.write_files() {
+                Ok(()) => {
+                    let hooks = self.git.has_sources();
+                    let (env, job) = (self.environment(), self.job);
+                    let (git, local) = (&self.git, &mut self.local);
+                    let body = async {
+                        if hooks {
+                            run_hooks(job, local, &env, Hooks::Pre).await?;
+                        }
+                        git.sources(local).await?;
+                        if hooks {
+                            run_hooks(job, local, &env, Hooks::Post).await?;
+                        }
+                        Ok(())
+                    };
+                    until_stopped(&self.limits, Phase::Before, body).await
+                }
+                Err(failure) => Err(Broken::Failed(failure)),
+            };
+            self.end(name, &result);
+            match result {
+                Err(Broken::Failed(_)) if attempt < attempts => {
+                    self.log.warn("Retrying...");
+                    self.sleep(pause.next()).await?;
+                    self.clear_worktree().await?;
+                }
+                result => return result,
+            }
+        }
+        Ok(())
+    }
+
+    async fn clear_worktree(&mut self) -> Result<(), Broken> {
+        let name = "clear_worktree";
+        let heading = "Deleting all tracked and untracked files due to source fetch failure";
+        self.open(name, heading, Phase::Before)?;
+        let result = until_stopped(&self.limits, Phase::Before, self.git.clear(&self.local)).await;
+        self.end(name, &result);
+        result
+    }
+
+    async fn restore_caches(&mut self) -> Result<(), Broken> {
+        Ok(())
+    }
+
+    async fn download_artifacts(&mut self) -> Result<(), Broken> {
+        Ok(())
+    }
+
+    async fn save_caches(&mut self, _success: bool) -> Result<(), Broken> {
+        Ok(())
+    }
+
+    async fn upload_artifacts(&mut self, _success: bool) -> Result<(), Broken> {
+        Ok(())
+    }
+
+    /// The user's steps and `after_script`. The outer error ends the whole job.
+    async fn script(&mut self) -> Result<Result<(), Failure>, Broken> {
+        let left = self.limits.left();
+        let (script_limit, after_limit) = self.script_limits(left);
+        let began = Instant::now();
+        let mut result = Ok(());
+        for step in self.job.payload.steps.iter().filter(|step| step.name != "after_script") {
+            match self.step(step, script_limit.map(|limit| began + limit)).await {
+                Ok(()) => {}
+                Err(Broken::Failed(failure)) => {
+                    result = Err(failure);
+                    break;
+                }
+                Err(Broken::Stopped(Stop::Canceling)) => {
+                    result = Err(self.limits.failure(Stop::Canceling));
+                    break;
+                }
+                Err(stopped) => return Err(stopped),
+            }
+        }
+        self.status = match &result {
+            Ok(()) => "success",
+            Err(failure) => match failure.reason {
+                FailureReason::JobCanceled => "canceled",
+                FailureReason::JobExecutionTimeout => "timedout",
+                _ => "failed",
+            },
+        };
+        let lost = result.as_ref().is_err_and(|failure| failure.container_lost);
+        let after = self.job.payload.steps.iter().find(|step| step.name == "after_script");
+        if let Some(step) = after.filter(|step| !step.script.is_empty() && !lost) {
+            match self.after_script(step, after_limit).await {
+                Ok(()) => {}
+                Err(Broken::Failed(failure)) if self.ignores_after_script() => {
+                    let what = failure.message;
+                    self.log.warn(&format!("after_script failed, but job will continue unaffected: {what}"));
+                }
+                Err(Broken::Failed(failure)) => result = result.and(Err(failure)),
+                Err(stopped) => return Err(stopped),
+            }
+        }
+        Ok(result)
+    }
+
+    fn script_limits(&self, left: Duration) -> (Option<Duration>, Option<Duration>) {
+        let limit = |name: &str, default: Option<Duration>| {
+            let (wish, warning) = script_timeout(name, &self.job.variables.value(name), left);
+            if let Some(warning) = warning {
+                self.log.warn(&warning);
+            }
+            match wish {
+                Wish::Default => default,
+                Wish::Job => None,
+                Wish::Time(time) => Some(time),
+            }
+        };
+        (limit("RUNNER_SCRIPT_TIMEOUT", None), limit("RUNNER_AFTER_SCRIPT_TIMEOUT", Some(AFTER_SCRIPT_TIMEOUT)))
+    }
+
+    fn ignores_after_script(&self) -> bool {
+        parse_bool(&self.job.variables.value("AFTER_SCRIPT_IGNORE_ERRORS")).unwrap_or(true)
+    }
+
+    async fn step(&mut self, step: &Step, until: Option<Instant>) -> Result<(), Broken> {
+        let name = format!("step_{}", step.name.to_lowercase());
+        self.open(&name, &format!("Executing \"{name}\" stage of the job script"), Phase::Script)?;
+        let mut script = Script::new(self.job, self.environment(), Place::Project);
+        let config = &self.job.config;
+        script.commands("pre_build_script", config.pre_build_script.as_deref());
+        if step.name == "release" {
+            let expanded: Vec<String> = step.script.iter().map(|line| self.job.variables.expand(line)).collect();
+            script.commands("release_step", expanded.iter().map(String::as_str));
+        } else {
+            script.commands("script_step", step.script.iter().map(String::as_str));
+        }
+        script.commands("post_build_script", config.post_build_script.as_deref());
+        let result = self.user_script(&name, script, Phase::Script, until).await;
+        self.end(&name, &result);
+        match &result {
+            Err(Broken::Stopped(Stop::Canceling)) => self.log.warn("script canceled externally (UI, API)"),
+            Err(Broken::Failed(failure)) if failure.reason == FailureReason::JobExecutionTimeout => {
+                self.warn_of_timeout(&name);
+            }
+            _ => {}
+        }
+        result
+    }
+
+    async fn after_script(&mut self, step: &Step, limit: Option<Duration>) -> Result<(), Broken> {
+        let name = "after_script";
+        self.open(name, "Running after_script", Phase::After)?;
+        let mut script = Script::new(self.job, self.environment(), Place::Project);
+        script.notice("Running after script...");
+        script.commands("after_script_step", step.script.iter().map(String::as_str));
+        let until = limit.map(|limit| Instant::now() + limit);
+        let mut result = self.user_script(name, script, Phase::After, until).await;
+        self.end(name, &result);
+        if let Err(Broken::Failed(failure)) = &mut result {
+            if failure.reason == FailureReason::JobExecutionTimeout {
+                self.warn_of_timeout(name);
+                *failure = Failure { exit_code: None, ..Failure::system("build aborted") };
+            }
+        }
+        result
+    }
+
+    /// Runs a script in the build container until it ends or is stopped; then nothing of it runs any more.
+    async fn user_script(
+        &mut self,
+        name: &str,
+        script: Script<'_>,
+        phase: Phase,
+        until: Option<Instant>,
+    ) -> Result<(), Broken> {
+        self.write_files()?;
+        let (text, env) = script.finish();
+        let run = Run { name: name.to_owned(), shells: shells(self.job), script: text, env };
+        let limits = &self.limits;
+        if let Container::Awaited(connecting) = &mut self.build {
+            let connected = tokio::select! {
+                connected = connecting => connected,
+                stop = limits.stop(phase) => return Err(Broken::Stopped(stop)),
+            };
+            self.build = match connected {
+                Ok(Ok(build)) => Container::Here(build),
+                Ok(Err(err)) => return Err(Failure::system(format!("connect to the build container: {err}")).into()),
+                Err(err) => return Err(Failure::system(format!("connect to the build container: {err}")).into()),
+            };
+        }
+        let Container::Here(build) = &mut self.build else { return Err(Failure::lost().into()) };
+        let time = async {
+            match until {
+                Some(until) => tokio::time::sleep_until(until).await,
+                None => std::future::pending().await,
+            }
+        };
+        let ended = async {
+            build.start(run).await?;
+            build.ended().await
+        };
+        let (grace, broken) = tokio::select! {
+            ended = ended => return match ended {
+                Ok(end) => Ok(check(end)?),
+                Err(Lost::Start(why)) => Err(Failure::system(format!("start the script: {why}")).into()),
+                Err(Lost::Container) => {
+                    self.build = Container::Gone;
+                    Err(Failure::lost().into())
+                }
+            },
+            stop = limits.stop(phase) => {
+                let grace = if stop == Stop::Canceled { GRACE_AT_ABORT } else { GRACE };
+                (grace, Broken::Stopped(stop))
+            }
+            () = time => {
+                let message = "script timeout: context deadline exceeded";
+                (GRACE, Failure::new(message, FailureReason::JobExecutionTimeout).into())
+            }
+        };
+        if build.stop(grace).await.is_err() {
+            self.build = Container::Gone;
+        }
+        Err(broken)
+    }
+
+    async fn clean_up(&mut self) -> Result<(), Broken> {
+        let name = "cleanup_file_variables";
+        self.open(name, "Cleaning up project directory and file based variables", Phase::After)?;
+        let files = self.job.variables.iter().filter(|v| v.file).map(|v| self.job.variable_file(&v.key));
+        let mut cleaned = files.chain([self.job.env_file()]).try_for_each(|file| git::remove_file(&file));
+        cleaned = cleaned.and(self.git.forget());
+        if self.git.has_sources() {
+            cleaned = cleaned.and(self.git.clean_locks());
+        }
+        if let Err(failure) = cleaned {
+            crate::error::report(&failure.message); // as in the original the job does not fail for it
+        }
+        self.end(name, &Ok(()));
+        Ok(())
+    }
+
+    /// Environment of the next script: the job's variables, its status, and what scripts have handed over.
+    fn environment(&self) -> BTreeMap<String, String> {
+        let mut env = self.job.environment();
+        env.insert("CI_JOB_STATUS".to_owned(), self.status.to_owned());
+        let handed = handed_over::read(&self.job.env_file());
+        for warning in handed.warnings {
+            self.log.warn(&warning);
+        }
+        env.extend(handed.variables);
+        env
+    }
+
+    /// Writes the file variables, and makes the file through which scripts hand variables over.
+    fn write_files(&self) -> Result<(), Failure> {
+        git::make(&self.job.folders.temp)?;
+        for variable in self.job.variables.iter().filter(|v| v.file) {
+            let value = self.job.variables.expanded_value(variable);
+            git::write(&self.job.variable_file(&variable.key), &value)?;
+        }
+        let file = self.job.env_file();
+        handed_over::prepare(&file).map_err(|err| Failure::system(format!("create `{}`: {err}", file.display())))
+    }
+
+    fn attempts(&self, key: &str) -> u32 {
+        let value = self.job.variables.value(key);
+        let Ok(wanted) = value.trim().parse::<i64>() else { return 1 };
+        let attempts = wanted.clamp(1, 10);
+        if attempts != wanted {
+            let text = format!("{key}: number of attempts out of the range [1, 10], clamping to: {attempts}");
+            self.log.warn(&text);
+        }
+        u32::try_from(attempts).unwrap_or(1)
+    }
+
+    async fn sleep(&self, time: Duration) -> Result<(), Broken> {
+        until_stopped(&self.limits, Phase::Before, async {
+            tokio::time::sleep(time).await;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Begins a stage; a job that is over begins none.
+    fn open(&self, name: &str, heading: &str, phase: Phase) -> Result<(), Broken> {
+        if let Some(stop) = self.limits.stop_now(phase) {
+            return Err(Broken::Stopped(stop));
+        }
+        self.log.stage(name);
+        if self.job.payload.features.trace_sections {
+            self.log.runner(&text::section_start(SystemTime::now(), name));
+        }
+        self.log.runner(&text::heading(heading));
+        Ok(())
+    }
+
+    fn end(&self, name: &str, result: &Result<(), Broken>) {
+        self.close(name);
+        if let Err(Broken::Stopped(Stop::Deadline)) = result {
+            self.warn_of_timeout(name);
+        }
+    }
+
+    fn close(&self, name: &str) {
+        self.log.flush_work();
+        if self.job.payload.features.trace_sections {
+            self.log.runner(&text::section_end(SystemTime::now(), name));
+        }
+    }
+
+    fn warn_of_timeout(&self, name: &str) {
+        self.log.warn(&format!(
+            "{name} could not run to completion because the timeout was exceeded. For more control over job and script \
+             timeouts see: https://docs.gitlab.com/ci/runners/configure_runners/#set-script-and-after_script-timeouts"
+        ));
+    }
+}
+
+/// Runs `body` unless the job is stopped; then `body` is dropped, and what it started is killed.
+async fn until_stopped(
+    limits: &Limits,
+    phase: Phase,
+    body: impl Future<Output = Result<(), Failure>>,
+) -> Result<(), Broken> {
+    tokio::select! {
+        result = body => Ok(result?),
+        stop = limits.stop(phase) => Err(Broken::Stopped(stop)),
+    }
+}
+
+/// Which hooks around the sources.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hooks {
+    Pre,
+    Post,
+}
+
+/// Runs the runner's hook outside and the job's inside, in the helper's container.
+async fn run_hooks(job: &Job, local: &mut Local, env: &BTreeMap<String, String>, which: Hooks) -> Result<(), Failure> {
+    let (name, of_runner) = match which {
+        Hooks::Pre => ("pre_get_sources_script", job.config.pre_get_sources_script.as_deref()),
+        Hooks::Post => ("post_get_sources_script", job.config.post_get_sources_script.as_deref()),
+    };
+    let of_job = job.payload.hooks.iter().filter(|hook| hook.name == name);
+    let of_job: Vec<&str> = of_job.flat_map(|hook| &hook.script).map(String::as_str).collect();
+    let mut lists = vec![of_runner.into_iter().collect(), of_job];
+    if which == Hooks::Post {
+        lists.reverse();
+    }
+    for commands in lists.into_iter().filter(|commands: &Vec<&str>| !commands.is_empty()) {
+        let place = if which == Hooks::Pre { Place::Anywhere } else { Place::Project };
+        let mut script = Script::new(job, env.clone(), place);
+        script.commands(name, commands);
+        let (script, env) = script.finish();
+        let run = Run { name: "get_sources".to_owned(), shells: shells(job), script, env };
+        let end = local.script(run).await;
+        check(end.map_err(|err| Failure::system(format!("start `{name}`: {err}")))?)?;
+    }
+    Ok(())
+}
+
+/// Pauses between two tries of a stage.
+#[derive(Debug)]
+struct Pause {
+    next: Duration,
+    doubles: bool,
+}
+
+impl Pause {
+    fn new(doubles: bool) -> Self {
+        Self { next: Duration::from_secs(if doubles { 5 } else { 1 }), doubles }
+    }
+
+    fn next(&mut self) -> Duration {
+        let now = self.next;
+        // 5, 10, 20 s … up to 5 min, or 1, 2, 4, 5, 5 s
+        let most = Duration::from_secs(if self.doubles { 300 } else { 5 });
+        self.next = (now * 2).min(most);
+        now
+    }
+}

@@ -1,0 +1,206 @@
+//! Git's settings for one job, written as files: credentials are in no argument and not in the checkout's own `.git/config`.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use runner_core::secret::Secret;
+use url::Url;
+
+use super::job::Job;
+
+/// Name of the file, in the job's temporary folder, that the checkout's settings include. Scripts can fetch and push with it; it is
+/// removed at the end.
+pub(crate) const INCLUDED: &str = ".gitlab-runner.ext.conf";
+
+/// The user name that goes with a job token.
+const USER: &str = "gitlab-ci-token";
+
+/// Lines of a Git settings file.
+#[derive(Debug, Default)]
+pub(crate) struct GitConfig(String);
+
+impl GitConfig {
+    /// Adds one setting; `section` as `http` or with a subsection.
+    pub(crate) fn set(&mut self, section: &str, subsection: Option<&str>, key: &str, value: &str) {
+        let quote = |text: &str| text.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n");
+        let _ = match subsection {
+            Some(name) => write!(self.0, "[{section} \"{}\"]", name.replace('\\', r"\\").replace('"', "\\\"")),
+            None => write!(self.0, "[{section}]"),
+        }; // a String takes everything
+        let _ = writeln!(self.0, "\n\t{key} = \"{}\"", quote(value));
+    }
+
+    /// The file's text.
+    pub(crate) fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Where the sources are, without and with credentials.
+#[derive(Debug)]
+pub(crate) struct Remote {
+    /// For `origin`: no credentials in it.
+    pub(crate) url: String,
+    /// Scheme, host and port, for settings per host; `None` for a path.
+    pub(crate) host: Option<String>,
+    /// `url.<with>.insteadOf <without>`.
+    rules: Vec<(Secret, String)>,
+}
+
+impl Remote {
+    /// Derives addresses and rules of `job`. Source: GitLab Runner's rules for `clone_url`, job token and submodules over HTTPS.
+    pub(crate) fn new(job: &Job) -> Self {
+        let given = job.payload.git_info.repo_url.expose();
+        let clone_url = job.config.clone_url.as_deref().filter(|url| !url.is_empty());
+        let full = match clone_url.and_then(|url| Url::parse(url).ok()) {
+            Some(base) => with_project(base, &job.variables.value("CI_PROJECT_PATH"), &job.payload.token),
+            None => Url::parse(given).ok(),
+        };
+        let Some(full) = full else { return Self { url: given.to_owned(), host: None, rules: Vec::new() } };
+        let url = without_credentials(&full);
+        let host = matches!(full.scheme(), "http" | "https").then(|| root(&full));
+        let mut remote = Self { url: url.to_string(), host, rules: Vec::new() };
+        let tokens = !job.flags.is_on("FF_GIT_URLS_WITHOUT_TOKENS");
+        if tokens && full != url {
+            remote.rule(full.as_str(), url.as_str());
+        }
+        let base = Url::parse(clone_url.unwrap_or(&job.line.runner.url)).ok();
+        if let Some(base) = base.filter(|base| matches!(base.scheme(), "http" | "https")) {
+            let plain = without_credentials(&base);
+            let with = if tokens { with_token(&base, &job.payload.token) } else { plain.clone() };
+            if tokens {
+                remote.rule(with.as_str(), plain.as_str());
+            }
+            if job.bool("GIT_SUBMODULE_FORCE_HTTPS") {
+                remote.force_https(job, with.as_str());
+            }
+        }
+        if let (true, Ok(given)) = (tokens, Url::parse(given)) {
+            if matches!(given.scheme(), "http" | "https") && given.password().is_some() {
+                let mut with = given.clone();
+                with.set_path("");
+                remote.rule(with.as_str(), &root(&given));
+            }
+        }
+        remote
+    }
+
+    fn rule(&mut self, with: &str, without: &str) {
+        let (with, without) = (with.trim_end_matches('/'), without.trim_end_matches('/'));
+        self.rule_as_is(with, without);
+    }
+
+    fn rule_as_is(&mut self, with: &str, without: &str) {
+        if !self.rules.iter().any(|(known, from)| known.expose() == with && from == without) {
+            self.rules.push((Secret::new(with), without.to_owned()));
+        }
+    }
+
+    fn force_https(&mut self, job: &Job, with: &str) {
+        let value = |key| Some(job.variables.value(key)).filter(|value| !value.is_empty());
+        let Some(host) = value("CI_SERVER_SHELL_SSH_HOST").or_else(|| value("CI_SERVER_HOST")) else { return };
+        let with = with.trim_end_matches('/');
+        match value("CI_SERVER_SHELL_SSH_PORT").filter(|port| port != "22") {
+            Some(port) => self.rule_as_is(with, &format!("ssh://git@{host}:{port}")),
+            None => {
+                self.rule_as_is(&format!("{with}/"), &format!("git@{host}:"));
+                self.rule_as_is(with, &format!("ssh://git@{host}"));
+            }
+        }
+    }
+}
+
+/// What goes into [`INCLUDED`].
+pub(crate) fn included(job: &Job, remote: &Remote) -> GitConfig {
+    let mut config = GitConfig::default();
+    let correlation = &job.line.runner.correlation_id;
+    if job.flags.is_on("FF_USE_GITALY_CORRELATION_ID") && !correlation.is_empty() {
+        config.set("http", None, "extraHeader", &format!("X-Gitaly-Correlation-ID: {correlation}"));
+    }
+    if job.flags.is_on("FF_USE_GIT_BUNDLE_URIS") {
+        config.set("transfer", None, "bundleURI", "true");
+    }
+    for (with, without) in &remote.rules {
+        config.set("url", Some(with.expose()), "insteadOf", without);
+    }
+    if let (true, Some(host)) = (job.flags.is_on("FF_GIT_URLS_WITHOUT_TOKENS"), &remote.host) {
+        let helper = r#"!f(){ if [ "$1" = "get" ] ; then echo "password=${CI_JOB_TOKEN}" ; fi ; } ; f"#;
+        config.set("credential", Some(host), "helper", "");
+        config.set("credential", Some(host), "helper", helper);
+        config.set("credential", Some(host), "username", USER);
+    }
+    config
+}
+
+/// The settings a new checkout starts with.
+pub(crate) fn template(included: &Path) -> GitConfig {
+    let mut config = GitConfig::default();
+    config.set("init", None, "defaultBranch", "none");
+    config.set("fetch", None, "recurseSubmodules", "false");
+    config.set("credential", None, "interactive", "never");
+    config.set("gc", None, "autoDetach", "false");
+    config.set("include", None, "path", &included.display().to_string());
+    config
+}
+
+/// The helper's own settings: instead of the user's, who in a test is a person.
+pub(crate) fn global(remote: &Remote, authorities: Option<PathBuf>) -> GitConfig {
+    let mut config = GitConfig::default();
+    config.set("safe", None, "directory", "*");
+    if let (Some(host), Some(file)) = (&remote.host, authorities) {
+        config.set("http", Some(host), "sslCAInfo", &file.display().to_string());
+    }
+    config
+}
+
+fn with_project(mut base: Url, project: &str, token: &Secret) -> Option<Url> {
+    base.set_path(&format!("{}/{project}.git", base.path().trim_end_matches('/')));
+    if base.scheme() == "ssh" {
+        base.set_username("git").ok()?;
+        return Some(base);
+    }
+    Some(with_token(&base, token))
+}
+
+fn with_token(url: &Url, token: &Secret) -> Url {
+    let mut with = url.clone();
+    // Refused only for addresses without a host, and those have no use for credentials.
+    let _ = with.set_username(USER).and_then(|()| with.set_password(Some(token.expose())));
+    with
+}
+
+fn without_credentials(url: &Url) -> Url {
+    let mut plain = url.clone();
+    let _ = plain.set_password(None).and_then(|()| plain.set_username("")); // as above
+    plain
+}
+
+/// `scheme://host[:port]`.
+fn root(url: &Url) -> String {
+    let mut root = without_credentials(url);
+    root.set_path("");
+    root.set_query(None);
+    root.as_str().trim_end_matches('/').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_quoted_for_git() {
+        let mut config = GitConfig::default();
+        config.set("url", Some("http://u:p\"w@h"), "insteadOf", "http://h");
+        config.set("http", None, "extraHeader", "A: \"b\\c\"");
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config");
+        std::fs::write(&file, config.text()).unwrap();
+        let get = |key: &str| {
+            let mut git = std::process::Command::new("git");
+            let output = git.args(["config", "--file"]).arg(&file).arg(key).output().unwrap();
+            String::from_utf8(output.stdout).unwrap()
+        };
+        assert_eq!(get("url.http://u:p\"w@h.insteadOf"), "http://h\n");
+        assert_eq!(get("http.extraHeader"), "A: \"b\\c\"\n");
+    }
+}

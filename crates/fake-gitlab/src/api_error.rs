@@ -2,7 +2,7 @@
 //! parameter.
 
 use axum::Json;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
@@ -11,13 +11,13 @@ use serde_json::{Value, json};
 pub(crate) struct ApiError {
     status: StatusCode,
     body: Value,
-    headers: HeaderMap,
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl ApiError {
     /// `{"message": …}` with any status.
     pub(crate) fn message(status: StatusCode, message: impl Into<Value>) -> Self {
-        Self { status, body: json!({ "message": message.into() }), headers: HeaderMap::new() }
+        Self { status, body: json!({ "message": message.into() }), headers: Vec::new() }
     }
 
     /// 400 for a required parameter that is not there.
@@ -27,7 +27,7 @@ impl ApiError {
 
     /// 400 for a parameter that is there and wrong.
     pub(crate) fn parameter(error: impl Into<String>) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, body: json!({ "error": error.into() }), headers: HeaderMap::new() }
+        Self { status: StatusCode::BAD_REQUEST, body: json!({ "error": error.into() }), headers: Vec::new() }
     }
 
     /// 400 with a reason.
@@ -63,7 +63,7 @@ impl ApiError {
     /// The same refusal with one more header. A value that is no header text is left out.
     pub(crate) fn with_header(mut self, name: &'static str, value: impl ToString) -> Self {
         if let Ok(value) = HeaderValue::from_str(&value.to_string()) {
-            self.headers.insert(HeaderName::from_static(name), value);
+            self.headers.push((HeaderName::from_static(name), value));
         }
         self
     }

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use fake_gitlab::{Error, Event, FakeGitlab, JobStatus};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::Server;
 use crate::exit::Exit;
@@ -11,9 +11,10 @@ use crate::state_file;
 
 /// `fake-gitlab serve`.
 pub(crate) async fn serve(options: &Server) -> Result<Exit, Error> {
+    let mut stop = Stop::listen()?;
     let gitlab = start(options).await?;
     tokio::select! {
-        stopped = told_to_stop() => { stopped?; }
+        _ = stop.ordered() => {}
         failed = keep_state(&gitlab, options) => { failed?; }
     }
     write_state(&gitlab, options)?;
@@ -22,6 +23,7 @@ pub(crate) async fn serve(options: &Server) -> Result<Exit, Error> {
 
 /// `fake-gitlab run`.
 pub(crate) async fn run(options: &Server, project: &str, reference: Option<&str>) -> Result<Exit, Error> {
+    let mut stop = Stop::listen()?;
     let gitlab = start(options).await?;
     let pipeline = gitlab.create_pipeline(project, reference, Vec::new()).await?;
     let mut told = 0;
@@ -32,8 +34,8 @@ pub(crate) async fn run(options: &Server, project: &str, reference: Option<&str>
                 _ => Exit::NoSuccess,
             }
         }
-        name = told_to_stop() => {
-            complain(&format!("stopped by {}", name?));
+        name = stop.ordered() => {
+            complain(&format!("stopped by {name}"));
             Exit::NoSuccess
         }
         failed = keep_state(&gitlab, options) => { failed?; Exit::InputOutput }
@@ -65,16 +67,27 @@ async fn start(options: &Server) -> Result<FakeGitlab, Error> {
     Ok(gitlab)
 }
 
-/// Waits for SIGTERM or SIGINT and gives its name.
-async fn told_to_stop() -> Result<&'static str, Error> {
-    let listen =
-        |kind| signal(kind).map_err(|source| Error::File { action: "listen for", path: "signals".into(), source });
-    let mut terminate = listen(SignalKind::terminate())?;
-    let mut interrupt = listen(SignalKind::interrupt())?;
-    Ok(tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-    })
+/// The order to stop, listened for from the very start, so that none is missed or kills the
+/// program before its files are removed.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn listen() -> Result<Self, Error> {
+        let listen =
+            |kind| signal(kind).map_err(|source| Error::File { action: "listen for", path: "signals".into(), source });
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    /// Waits for SIGTERM or SIGINT and gives its name.
+    async fn ordered(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
 }
 
 /// Keeps the state file, if there is to be one; ends only with an error.

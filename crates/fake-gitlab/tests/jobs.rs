@@ -1,5 +1,7 @@
 //! The life of a job on the wire: request, trace, final state, cancel.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod support;
 
 use fake_gitlab::{FakeGitlab, JobSpec, JobStatus, RunnerSpec};

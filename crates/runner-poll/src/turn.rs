@@ -146,6 +146,7 @@ mod tests {
     const INTERVAL: Duration = Duration::from_secs(3);
 
     fn turn(lines: &str) -> Turn {
+        let _ = rustls::crypto::ring::default_provider().install_default(); // by the first test that gets here
         let text =
             format!("[[runners]]\nurl = \"http://127.0.0.1:1\"\ntoken = \"t\"\nexecutor = \"kubernetes\"\n{lines}");
         let (config, _) = runner_core::config::Config::parse(&text, |_| None).unwrap();

@@ -1,0 +1,409 @@
+//! A job and its runner's configuration to the objects that run it: one Pod and its Secrets. Pure: no I/O, no clock, no
+//! randomness; the same input gives the same objects, which is how a create that was sent twice is recognised.
+//!
+//! Source: GitLab Runner's Kubernetes executor, "pod produced" and "configuration". What differs from it is ours: the helper
+//! drives the job from inside, so neither container has a script, a log volume or a variable of the job in its manifest.
+
+mod containers;
+mod credentials;
+mod environment;
+mod images;
+mod metadata;
+mod overwrites;
+mod patch;
+mod placement;
+mod pull_policy;
+mod quantity;
+mod resources;
+mod security;
+mod services;
+#[cfg(test)]
+mod tests;
+mod volumes;
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{
+    HostAlias, LocalObjectReference, Pod, PodDNSConfig, PodDNSConfigOption, PodSpec, Secret,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use runner_core::config::kubernetes::{DnsConfig, DnsPolicy};
+use runner_core::config::{Kubernetes, Runner};
+use runner_core::control;
+use runner_core::duration::GoDuration;
+use runner_core::failure::FailureReason;
+use runner_core::flags::Flags;
+use runner_core::job::{JobLine, Payload};
+use runner_core::text;
+use runner_core::variables::Variables;
+
+use environment::EarlySecret;
+use overwrites::Overwrites;
+pub(crate) use pull_policy::{PullChoice, PullPolicies};
+use resources::{Owner, Resources};
+use volumes::Volumes;
+
+/// How much longer than its job a pod may live, in seconds.
+///
+/// The helper ends the job itself. The pod's own deadline is for a helper that does not: it must leave room for pulling the
+/// images, which counts, and for the quarter of an hour in which a finished helper waits for its log to be fetched.
+const BEYOND_TIMEOUT: u64 = 3600;
+/// Most a Secret can hold, in bytes; a rule of the API server.
+const SECRET_MAX: usize = 1024 * 1024;
+
+/// Everything the plan depends on.
+pub(crate) struct PodInput<'a> {
+    /// The job's line; goes into the Secret as it is.
+    pub(crate) line: &'a JobLine,
+    /// Its payload, read.
+    pub(crate) payload: &'a Payload,
+    /// Its runner's table, read.
+    pub(crate) runner: &'a Runner,
+    /// What names and settings may refer to.
+    pub(crate) variables: &'a Variables,
+    /// The job's feature flags, resolved.
+    pub(crate) flags: &'a Flags,
+    /// Value of the label that says whose pod it is: [`control::LABEL_SYSTEM_ID`].
+    pub(crate) owner: &'a str,
+    /// 0 for the job's first pod; part of the name from the second on.
+    pub(crate) attempt: u32,
+    /// The pull policy to use for each container.
+    pub(crate) policies: &'a PullChoice,
+    /// The executor's host name, for the log.
+    pub(crate) via: &'a str,
+    /// `--helper-image`.
+    pub(crate) helper_image: Option<&'a str>,
+    /// Contents of the files that line and configuration name.
+    pub(crate) files: &'a Files,
+}
+
+/// Files the plan needs the contents of; whoever makes a plan reads them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Files {
+    /// PEM of `tls.ca_file` of the job line.
+    pub(crate) ca: Option<String>,
+    /// Texts of the files under `pod_spec.patch_path`, by path. Those that are wanted: [`patch_paths`].
+    pub(crate) patches: BTreeMap<String, String>,
+}
+
+/// The files whose text [`Files::patches`] must hold for a job of `runner`.
+pub(crate) fn patch_paths<'a>(runner: &'a Runner, flags: &Flags) -> Vec<&'a str> {
+    let patches = runner.kubernetes.as_ref().map(|config| config.pod_spec.as_slice()).unwrap_or_default();
+    let wanted = patches.iter().filter(|patch| !patch.patch_path.is_empty() && patch::are_on(flags));
+    wanted.map(|patch| patch.patch_path.as_str()).collect()
+}
+
+/// What to create.
+#[derive(Debug)]
+pub(crate) struct PodPlan {
+    /// Where.
+    pub(crate) namespace: String,
+    /// The pod.
+    pub(crate) pod: Pod,
+    /// The job itself. Made after the pod, with the pod as its owner.
+    pub(crate) secret: Secret,
+    /// What the containers need to start: made before the pod, given to it afterwards.
+    pub(crate) early_secrets: Vec<Secret>,
+    /// The policies of every container, to go on after a failed pull.
+    pub(crate) policies: PullPolicies,
+    /// Lines for the log's section "Preparing the executor", with colours and line ends.
+    pub(crate) notes: Vec<String>,
+    /// The same for "Preparing environment".
+    pub(crate) environment_notes: Vec<String>,
+}
+
+/// Why there can be no pod for this job.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) reason: FailureReason,
+    /// For the job's last line.
+    pub(crate) message: String,
+    /// Lines for the log that come before it, with colours and line ends.
+    pub(crate) notes: Vec<String>,
+}
+
+impl Refusal {
+    /// The runner's or the job's settings cannot work.
+    fn configuration(message: impl Into<String>) -> Self {
+        Self { reason: FailureReason::RunnerConfigurationError, message: message.into(), notes: Vec::new() }
+    }
+
+    /// What GitLab Runner reports as its own failure although settings are the cause.
+    fn system(message: impl Into<String>) -> Self {
+        Self { reason: FailureReason::RunnerSystemFailure, ..Self::configuration(message) }
+    }
+}
+
+/// A line for the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Note {
+    Plain(String),
+    Warning(String),
+    Error(String),
+}
+
+impl Note {
+    #[cfg(test)]
+    fn text(&self) -> &str {
+        match self {
+            Self::Plain(text) | Self::Warning(text) | Self::Error(text) => text,
+        }
+    }
+
+    fn line(&self) -> String {
+        match self {
+            Self::Plain(text) => text::plain(text),
+            Self::Warning(text) => text::warning(text),
+            Self::Error(text) => text::error(text),
+        }
+    }
+}
+
+fn lines(notes: &[Note]) -> Vec<String> {
+    notes.iter().map(Note::line).collect()
+}
+
+/// What the containers are made from.
+struct Draft<'a> {
+    input: &'a PodInput<'a>,
+    config: &'a Kubernetes,
+    builds_dir: String,
+    cache_dir: String,
+    volumes: Volumes,
+    resources: Resources,
+    pull: PullPolicies,
+}
+
+/// Plans the pod of a job.
+pub(crate) fn plan(input: &PodInput<'_>) -> Result<PodPlan, Refusal> {
+    let mut notes = Vec::new();
+    let none = Kubernetes::default();
+    let config = input.runner.kubernetes.as_ref().unwrap_or(&none);
+    assemble(input, config, &mut notes).map_err(|refusal| Refusal { notes: lines(&notes), ..refusal })
+}
+
+fn assemble(input: &PodInput<'_>, config: &Kubernetes, notes: &mut Vec<Note>) -> Result<PodPlan, Refusal> {
+    if let Some(image) = &input.payload.image {
+        images::check_options(image, "image")?;
+    }
+    let name = metadata::pod_name(input);
+    let overwrites = Overwrites::evaluate(config, input.variables, input.payload.id, notes)?;
+    let resources = Resources::evaluate(config, input.variables, notes)?;
+    let image = images::build_image(input, config, notes)?;
+    let namespace = namespace(&overwrites, notes);
+    notes.push(Note::Plain(format!("Using Kubernetes executor with image {image} ...")));
+    let services = services::list(input, config, notes)?;
+    let pull = pull_policies(input, config, &services)?;
+    notes.extend(pull.lines().map(Note::Plain));
+
+    let builds_dir = directory(input, "builds_dir", &input.runner.builds_dir, "/builds")?;
+    let cache_dir = directory(input, "cache_dir", &input.runner.cache_dir, "/cache")?;
+    let volumes = Volumes::plan(&config.volumes, input.variables, &name, &builds_dir, notes)?;
+    let draft = Draft { input, config, builds_dir, cache_dir, volumes, resources, pull };
+    let mut early = EarlySecret { name: format!("{name}-early"), data: BTreeMap::new() };
+    let mut containers = vec![
+        containers::helper(&draft, images::helper_image(input, config), notes)?,
+        containers::build(&draft, image, notes)?,
+    ];
+    for (index, service) in services.iter().enumerate() {
+        containers.push(services::container(&draft, service, index, &mut early, notes)?);
+    }
+
+    let credentials = credentials(input, config, notes);
+    let (deadline, environment_notes) = deadline(input);
+    let spec = PodSpec {
+        active_deadline_seconds: deadline,
+        affinity: placement::affinity(&config.affinity),
+        automount_service_account_token: config.automount_service_account_token,
+        containers,
+        dns_config: config.dns_config.as_ref().map(dns_config),
+        dns_policy: config.dns_policy.and_then(dns_policy),
+        host_aliases: host_aliases(config, services::host_names(&services)?),
+        image_pull_secrets: pull_secrets(config, credentials.is_some().then_some(&early.name)),
+        node_selector: (!overwrites.node_selector.is_empty()).then(|| overwrites.node_selector.clone()),
+        priority_class_name: set(&config.priority_class_name),
+        resources: draft.resources.of(Owner::Pod),
+        restart_policy: Some("Never".to_owned()),
+        runtime_class_name: config.runtime_class_name.clone(),
+        scheduler_name: set(&config.scheduler_name),
+        security_context: security::pod_context(config)?,
+        service_account_name: set(&overwrites.service_account),
+        termination_grace_period_seconds: config.pod_termination_grace_period_seconds,
+        tolerations: placement::tolerations(&overwrites.node_tolerations),
+        volumes: Some(draft.volumes.into_list()),
+        ..PodSpec::default()
+    };
+    let spec = patch::patched(spec, input, config, notes)?;
+    let metadata = ObjectMeta {
+        name: Some(name.clone()),
+        namespace: Some(namespace.clone()),
+        labels: Some(metadata::labels(input, config, &overwrites)),
+        annotations: Some(metadata::annotations(input, config, &overwrites)),
+        ..ObjectMeta::default()
+    };
+    Ok(PodPlan {
+        pod: Pod { metadata, spec: Some(spec), status: None },
+        secret: job_secret(input, &namespace, name)?,
+        early_secrets: early_secret(input, &namespace, early, credentials)?.into_iter().collect(),
+        namespace,
+        policies: draft.pull,
+        notes: lines(notes),
+        environment_notes: lines(&environment_notes),
+    })
+}
+
+fn namespace(overwrites: &Overwrites, notes: &mut Vec<Note>) -> String {
+    let mut namespace = overwrites.namespace.as_str();
+    if namespace.is_empty() {
+        notes.push(Note::Warning("Namespace is empty, therefore assuming 'default'.".to_owned()));
+        namespace = "default";
+    }
+    notes.push(Note::Plain(format!("Using Kubernetes namespace: {namespace}")));
+    namespace.to_owned()
+}
+
+/// Helper and build follow the policies of the job's image.
+fn pull_policies(
+    input: &PodInput<'_>,
+    config: &Kubernetes,
+    services: &[services::Service],
+) -> Result<PullPolicies, Refusal> {
+    let wanted = input.payload.image.as_ref().map(|image| image.pull_policy.as_slice()).unwrap_or_default();
+    let mut pull = PullPolicies::default();
+    pull.add(containers::HELPER, wanted, config)?;
+    pull.add(containers::BUILD, wanted, config)?;
+    for service in services {
+        pull.add(&service.name, &service.pull_policy, config)?;
+    }
+    Ok(pull)
+}
+
+/// A directory of the configuration, expanded.
+fn directory(input: &PodInput<'_>, key: &str, configured: &str, default: &str) -> Result<String, Refusal> {
+    let path = input.variables.expand(if configured.is_empty() { default } else { configured });
+    if !path.starts_with('/') {
+        return Err(Refusal::configuration(format!("the {key} is not configured: {path:?} is not an absolute path")));
+    }
+    Ok(path)
+}
+
+fn deadline(input: &PodInput<'_>) -> (Option<i64>, Vec<Note>) {
+    if !input.flags.is_on("FF_USE_POD_ACTIVE_DEADLINE_SECONDS") {
+        return (None, Vec::new());
+    }
+    let duration = |secs: u64| GoDuration::from_secs(i64::try_from(secs).unwrap_or(i64::MAX / 1_000_000_000));
+    let timeout = input.payload.timeout_secs();
+    let note = format!(
+        "Using FF_USE_POD_ACTIVE_DEADLINE_SECONDS, the Pod activeDeadlineSeconds will be set to the job timeout: {} plus {}...",
+        duration(timeout),
+        duration(BEYOND_TIMEOUT)
+    );
+    // The API server takes 32 bits.
+    let seconds = timeout.saturating_add(BEYOND_TIMEOUT).min(i32::MAX as u64);
+    (i64::try_from(seconds).ok(), vec![Note::Plain(note)])
+}
+
+/// What the job brings to pull images with, unless that is left to the service account.
+fn credentials(input: &PodInput<'_>, config: &Kubernetes, notes: &mut Vec<Note>) -> Option<Vec<u8>> {
+    if config.use_service_account_image_pull_secrets {
+        return None;
+    }
+    credentials::docker_config(input.variables, &input.payload.credentials, notes)
+}
+
+fn pull_secrets(config: &Kubernetes, own: Option<&String>) -> Option<Vec<LocalObjectReference>> {
+    if config.use_service_account_image_pull_secrets {
+        return None;
+    }
+    let names = config.image_pull_secrets.iter().chain(own);
+    let list: Vec<_> = names.map(|name| LocalObjectReference { name: name.clone() }).collect();
+    (!list.is_empty()).then_some(list)
+}
+
+fn host_aliases(config: &Kubernetes, services: Vec<String>) -> Option<Vec<HostAlias>> {
+    let own = (!services.is_empty()).then(|| HostAlias { ip: "127.0.0.1".to_owned(), hostnames: Some(services) });
+    let configured = config
+        .host_aliases
+        .iter()
+        .map(|alias| HostAlias { ip: alias.ip.clone(), hostnames: Some(alias.hostnames.clone()) });
+    let list: Vec<_> = own.into_iter().chain(configured).collect();
+    (!list.is_empty()).then_some(list)
+}
+
+fn dns_policy(policy: DnsPolicy) -> Option<String> {
+    let name = match policy {
+        DnsPolicy::Unset => return None,
+        DnsPolicy::None => "None",
+        DnsPolicy::Default => "Default",
+        DnsPolicy::ClusterFirst => "ClusterFirst",
+        DnsPolicy::ClusterFirstWithHostNet => "ClusterFirstWithHostNet",
+    };
+    Some(name.to_owned())
+}
+
+fn dns_config(wanted: &DnsConfig) -> PodDNSConfig {
+    let list = |list: &Vec<String>| (!list.is_empty()).then(|| list.clone());
+    let options = wanted
+        .options
+        .iter()
+        .map(|option| PodDNSConfigOption { name: Some(option.name.clone()), value: option.value.clone() });
+    PodDNSConfig {
+        nameservers: list(&wanted.nameservers),
+        searches: list(&wanted.searches),
+        options: (!wanted.options.is_empty()).then(|| options.collect()),
+    }
+}
+
+/// The job line, and the certificates to trust beside it.
+fn job_secret(input: &PodInput<'_>, namespace: &str, name: String) -> Result<Secret, Refusal> {
+    let line = serde_json::to_vec(input.line).map_err(|err| Refusal::system(format!("writing the job line: {err}")))?;
+    let mut data = BTreeMap::from([(control::SECRET_JOB_KEY.to_owned(), ByteString(line))]);
+    if let Some(ca) = &input.files.ca {
+        data.insert(control::SECRET_CA_KEY.to_owned(), ByteString(ca.clone().into_bytes()));
+    }
+    secret(input, namespace, name, "Opaque", data)
+}
+
+/// One Secret for the variables of services and for pull credentials: the type of the latter allows further keys.
+fn early_secret(
+    input: &PodInput<'_>,
+    namespace: &str,
+    early: EarlySecret,
+    credentials: Option<Vec<u8>>,
+) -> Result<Option<Secret>, Refusal> {
+    let EarlySecret { name, mut data } = early;
+    let kind = if credentials.is_some() { "kubernetes.io/dockerconfigjson" } else { "Opaque" };
+    data.extend(credentials.map(|text| (".dockerconfigjson".to_owned(), ByteString(text))));
+    if data.is_empty() {
+        return Ok(None);
+    }
+    secret(input, namespace, name, kind, data).map(Some)
+}
+
+fn secret(
+    input: &PodInput<'_>,
+    namespace: &str,
+    name: String,
+    kind: &str,
+    data: BTreeMap<String, ByteString>,
+) -> Result<Secret, Refusal> {
+    let size: usize = data.values().map(|value| value.0.len()).sum();
+    if size > SECRET_MAX {
+        let message = format!("the job needs {size} bytes in one Kubernetes Secret, which can hold {SECRET_MAX}");
+        return Err(Refusal::system(message));
+    }
+    let key = (control::ANNOTATION_JOB_KEY.to_owned(), input.line.key().to_string());
+    let metadata = ObjectMeta {
+        name: Some(name),
+        namespace: Some(namespace.to_owned()),
+        labels: Some(metadata::owner_labels(input)),
+        annotations: Some(BTreeMap::from([key])),
+        ..ObjectMeta::default()
+    };
+    Ok(Secret { metadata, type_: Some(kind.to_owned()), data: Some(data), ..Secret::default() })
+}
+
+fn set(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}

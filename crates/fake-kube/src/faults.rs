@@ -297,7 +297,7 @@ mod tests {
     fn a_rule_hits_only_what_it_names_and_only_so_often() {
         let faults = Faults::default();
         faults.add(Fault::answer(503).method("get").path("/log").skip(1).times(2));
-        let mut log = || faults.strike("GET", "/api/v1/namespaces/n/pods/p/log", "");
+        let log = || faults.strike("GET", "/api/v1/namespaces/n/pods/p/log", "");
         let hit = Some(Act::Answer { code: 503, retry_after: None, message: String::new() });
         assert_eq!([log(), log(), log(), log()], [None, hit.clone(), hit, None]);
         assert_eq!(faults.current(), FaultSet::default());

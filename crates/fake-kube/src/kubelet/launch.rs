@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::expand::expand;
 use super::process::Program;
 use super::rewrite::Mounts;
-use super::sources;
+use super::sources::{self, Data};
 use super::volumes::Volumes;
 use crate::config::Config;
 use crate::json::{flag, list, text};
@@ -175,7 +175,7 @@ impl Launch<'_> {
         Ok(None)
     }
 
-    fn data(&self, resource: &'static Resource, reference: &Value) -> Result<Option<Vec<(String, Vec<u8>)>>, Refusal> {
+    fn data(&self, resource: &'static Resource, reference: &Value) -> Result<Option<Data>, Refusal> {
         let (namespace, name) = (text(self.pod, "/metadata/namespace"), text(reference, "/name"));
         let data = sources::data(self.store, resource, namespace, name);
         if data.is_none() && !flag(reference, "/optional") {

@@ -53,13 +53,11 @@ fn mode_of(source: &Value, pointer: &str) -> Option<u32> {
     u32::try_from(int(source, pointer)?).ok()
 }
 
-/// The data of a secret or config map, decoded; `None` if there is no such object.
-pub(crate) fn data(
-    store: &Store,
-    resource: &'static Resource,
-    namespace: &str,
-    name: &str,
-) -> Option<Vec<(String, Vec<u8>)>> {
+/// The decoded entries of a secret or config map.
+pub(crate) type Data = Vec<(String, Vec<u8>)>;
+
+/// The data of a secret or config map; `None` if there is no such object.
+pub(crate) fn data(store: &Store, resource: &'static Resource, namespace: &str, name: &str) -> Option<Data> {
     let object = store.get(&Key { resource, namespace: namespace.to_owned(), name: name.to_owned() })?;
     let encoded = if std::ptr::eq(resource, &SECRETS) { "/data" } else { "/binaryData" };
     let decode = |value: &str| STANDARD.decode(value).unwrap_or_default();

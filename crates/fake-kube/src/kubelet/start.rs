@@ -10,7 +10,7 @@ use super::container::{Role, Running, State, Terminated};
 use super::launch::{Home, Launch, Refusal};
 use super::log_file::LogFile;
 use super::worker::{Report, Worker};
-use super::{probe, process};
+use super::{pod_status, probe, process};
 use crate::json::text;
 use crate::random;
 
@@ -24,33 +24,19 @@ const MAX_BACK_OFF: Duration = Duration::from_secs(300);
 impl Worker {
     /// Starts every container whose turn it is.
     pub(super) fn start_due(&mut self, now: Instant) {
+        if matches!(pod_status::phase(&self.containers, self.restart_policy()), "Succeeded" | "Failed") {
+            return self.stop_sidecars();
+        }
         for index in 0..self.containers.len() {
             let container = &self.containers[index];
-            match (container.role, &container.seen) {
-                (Role::Init, State::Terminated(t)) if t.code == 0 => continue,
-                (Role::Sidecar, _) if container.has_started() => continue,
-                (Role::Main, _) => {}
-                _ => {
-                    self.start_if_due(index, now);
-                    // The rest waits for this one.
-                    return;
-                }
+            match container.role {
+                Role::Init if container.is_ready() => {}
+                Role::Sidecar if container.has_started() => {}
+                Role::Main => self.start_if_due(index, now),
+                // The rest waits for this one.
+                Role::Init | Role::Sidecar => return self.start_if_due(index, now),
             }
-            self.start_if_due(index, now);
         }
-        let main_runs = |c: &super::container::Container| c.role == Role::Main && !c.seen.terminated().is_some();
-        if self.is_terminal() || !self.containers.iter().any(main_runs) && self.never_restarts() {
-            self.stop_sidecars();
-        }
-    }
-
-    /// No main container that ended will run again.
-    fn never_restarts(&self) -> bool {
-        let policy = self.restart_policy();
-        self.containers
-            .iter()
-            .filter(|c| c.role == Role::Main)
-            .all(|c| c.seen.terminated().is_some_and(|t| !restarts(policy, c.role, t.code)))
     }
 
     fn start_if_due(&mut self, index: usize, now: Instant) {
@@ -69,7 +55,9 @@ impl Worker {
         }
         match (&container.actual, &container.seen) {
             (State::Waiting { .. }, State::Waiting { .. }) => {}
-            (State::Terminated(_), State::Terminated(ended)) if restarts(&policy, container.role, ended.code) => {
+            (State::Terminated(latest), State::Terminated(ended))
+                if latest.id == ended.id && restarts(&policy, container.role, ended.code) =>
+            {
                 let ran = ended.finished.duration_since(ended.started).unwrap_or_default();
                 if ran > 2 * MAX_BACK_OFF {
                     container.back_off = Duration::ZERO;
@@ -135,7 +123,7 @@ impl Worker {
         let policy = text(&container.spec, "/imagePullPolicy").to_owned();
         let fault = invalid_name(&image).or_else(|| self.cluster.faults.strike_image(&image, &policy));
         let Some((reason, message)) = fault else {
-            if container.restarts == 0 {
+            if container.last.is_none() {
                 container.back_off = Duration::ZERO;
                 let message = format!("Container image {image:?} already present on machine");
                 self.event("Normal", "Pulled", &message, Some(index));

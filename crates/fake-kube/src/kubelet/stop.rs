@@ -90,6 +90,7 @@ impl Worker {
         let now = Instant::now();
         let stop = self.stop.get_or_insert_with(|| Stop::new(Why::Removed, Duration::ZERO));
         stop.why = Why::Removed;
+        stop.killed = false;
         stop.kill_at = stop.kill_at.min(now);
     }
 
@@ -106,6 +107,12 @@ impl Worker {
     /// Asks, waits, kills, and finally lets the object go.
     pub(super) fn advance_stop(&mut self, now: Instant) {
         let Some(mut stop) = self.stop.take() else { return };
+        if self.silent && stop.why != Why::Removed {
+            // A lost node confirms nothing: its pods stay until somebody deletes them by force.
+            stop.killed = true;
+            self.stop = Some(stop);
+            return;
+        }
         let running = |role_is_sidecar: bool| {
             let wanted = move |c: &&Container| (c.role == Role::Sidecar) == role_is_sidecar;
             self.containers.iter().filter(wanted).filter(|c| c.actual.is_running())

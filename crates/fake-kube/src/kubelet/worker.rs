@@ -63,7 +63,7 @@ pub(crate) struct Worker {
     /// Why the pod as a whole failed.
     pub(super) failure: Option<Failure>,
     /// The node is lost: nothing is reported any more.
-    silent: bool,
+    pub(super) silent: bool,
 }
 
 impl Worker {

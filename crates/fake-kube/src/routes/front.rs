@@ -122,20 +122,21 @@ fn cut(response: Response, bytes: u64, after: Option<Duration>, clean: bool) -> 
         }
         let broken = || (!clean).then(|| Err(io::Error::other("cut by a fault")));
         let part = tokio::select! {
-            part = left.body.next() => part,
-            () = until(left.until) => {
+            biased;
+            () = until(left.until) => None,
+            () = std::future::ready(()), if left.bytes == 0 => None,
+            part = left.body.next() => Some(part?),
+        };
+        let mut part = match part {
+            Some(Ok(part)) => part,
+            Some(Err(error)) => return Some((Err(io::Error::other(error)), left)),
+            None => {
                 left.done = true;
+                // Gives the server a turn to send what it has, or head and bytes would break off, too.
+                tokio::task::yield_now().await;
                 return broken().map(|error| (error, left));
             }
         };
-        let mut part = match part? {
-            Ok(part) => part,
-            Err(error) => return Some((Err(io::Error::other(error)), left)),
-        };
-        if left.bytes == 0 {
-            left.done = true;
-            return broken().map(|error| (error, left));
-        }
         part.truncate(usize::try_from(left.bytes).unwrap_or(usize::MAX));
         left.bytes -= part.len() as u64;
         Some((Ok(part), left))

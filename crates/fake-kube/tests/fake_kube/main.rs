@@ -1,0 +1,15 @@
+//! The server as its clients see it: kube-rs against real sockets, containers as real processes.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod bed;
+
+mod collects;
+mod deletes;
+mod faults;
+mod logs;
+mod pods;
+mod program;
+mod refuses;
+mod volumes;
+mod watches;

@@ -1,5 +1,7 @@
 //! runner-poll as a process against a fake GitLab.
 
+#![allow(clippy::unwrap_used, reason = "clippy does not know that this is a test")]
+
 mod support;
 
 use std::time::Duration;
@@ -163,6 +165,7 @@ async fn a_job_that_was_canceled_meanwhile_is_not_printed() {
         poll.expect("hello").await;
         assert_eq!(poll.expect("job").await["id"], ids[1], "{header}");
         poll.expect("end").await;
+        assert_eq!(poll.code().await, 0);
         assert!(!place.folder(ids[0], gitlab.url()).exists());
         let path = format!("/api/v4/jobs/{}", ids[0]);
         let put = gitlab.requests().into_iter().filter(|r| r.path == path).filter_map(|r| r.json);

@@ -66,8 +66,10 @@ pub enum JobStatus {
     Canceling,
     /// It was canceled: stop at once, nobody reads on.
     Canceled,
-    /// It was failed by the server: stop at once.
+    /// It has failed, or was failed by the server: stop at once.
     Failed,
+    /// It has succeeded.
+    Success,
     /// Anything else, `running` as a rule.
     Other,
 }
@@ -190,6 +192,7 @@ impl Response {
             "canceling" => JobStatus::Canceling,
             "canceled" => JobStatus::Canceled,
             "failed" => JobStatus::Failed,
+            "success" => JobStatus::Success,
             _ => JobStatus::Other,
         })
     }

@@ -1,7 +1,6 @@
 //! Everything one server shares between its routes, its kubelet and its garbage collector.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use serde_json::json;
 
@@ -19,7 +18,7 @@ pub(crate) const NODE: &str = "fake-node";
 /// One cluster.
 pub(crate) struct Cluster {
     pub(crate) store: Store,
-    pub(crate) faults: Arc<Faults>,
+    pub(crate) faults: Faults,
     pub(crate) record: Record,
     pub(crate) config: Config,
     pub(crate) kubelet: Kubelet,
@@ -29,7 +28,7 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     /// A cluster with its node and its first namespaces.
-    pub(crate) fn new(config: Config, root: PathBuf, token: String, faults: Arc<Faults>) -> Self {
+    pub(crate) fn new(config: Config, root: PathBuf, token: String, faults: Faults) -> Self {
         let cluster =
             Self { store: Store::new(), faults, record: Record::default(), kubelet: Kubelet::new(root), config, token };
         cluster.put(&NODES, NODE);

@@ -11,12 +11,15 @@
 //!
 //! It shares no code with its clients. What differs from a real cluster is in `docs/fake-kube.md`.
 
+mod builder;
+mod cause;
 mod clock;
 mod cluster;
 mod config;
 mod delete;
 mod error;
 mod events;
+mod fault;
 mod faults;
 mod gc;
 mod json;
@@ -33,7 +36,9 @@ mod server;
 mod status;
 mod store;
 
+pub use self::builder::Builder;
 pub use self::error::Error;
-pub use self::faults::{Act, Fault, FaultSet, Faults, ImageFault};
+pub use self::fault::{Act, Fault};
+pub use self::faults::{FaultSet, Faults, ImageFault};
 pub use self::record::Request;
-pub use self::server::{Builder, FakeKube};
+pub use self::server::FakeKube;

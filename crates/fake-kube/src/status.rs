@@ -4,6 +4,7 @@ use axum::http::{HeaderValue, StatusCode, header::RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
+use crate::cause::Cause;
 use crate::resource::Resource;
 
 /// A refused request.
@@ -14,59 +15,6 @@ pub(crate) struct ApiError {
     message: String,
     details: Value,
     retry_after: Option<u64>,
-}
-
-/// What the server says about one wrong field.
-#[derive(Debug, Clone)]
-pub(crate) struct Cause {
-    reason: &'static str,
-    message: String,
-    field: String,
-}
-
-impl Cause {
-    /// `Required value[: detail]`
-    pub(crate) fn required(field: impl Into<String>, detail: &str) -> Self {
-        let message = if detail.is_empty() { "Required value".to_owned() } else { format!("Required value: {detail}") };
-        Self::new("FieldValueRequired", field, message)
-    }
-
-    /// `Invalid value: "x": detail`
-    pub(crate) fn invalid(field: impl Into<String>, value: impl Into<Value>, detail: &str) -> Self {
-        let message = format!("Invalid value: {}: {detail}", value.into());
-        Self::new("FieldValueInvalid", field, message)
-    }
-
-    /// `Duplicate value: "x"`
-    pub(crate) fn duplicate(field: impl Into<String>, value: &str) -> Self {
-        Self::new("FieldValueDuplicate", field, format!("Duplicate value: {value:?}"))
-    }
-
-    /// `Not found: "x"`
-    pub(crate) fn not_found(field: impl Into<String>, value: &str) -> Self {
-        Self::new("FieldValueNotFound", field, format!("Not found: {value:?}"))
-    }
-
-    /// `Forbidden: detail`
-    pub(crate) fn forbidden(field: impl Into<String>, detail: &str) -> Self {
-        Self::new("FieldValueForbidden", field, format!("Forbidden: {detail}"))
-    }
-
-    /// `Unsupported value: "x": supported values: "a", "b"`
-    pub(crate) fn unsupported(field: impl Into<String>, value: &str, allowed: &[&str]) -> Self {
-        let allowed: Vec<_> = allowed.iter().map(|v| format!("{v:?}")).collect();
-        let message = format!("Unsupported value: {value:?}: supported values: {}", allowed.join(", "));
-        Self::new("FieldValueNotSupported", field, message)
-    }
-
-    /// `Too long: may not be more than N bytes`
-    pub(crate) fn too_long(field: impl Into<String>, max: usize) -> Self {
-        Self::new("FieldValueTooLong", field, format!("Too long: may not be more than {max} bytes"))
-    }
-
-    fn new(reason: &'static str, field: impl Into<String>, message: String) -> Self {
-        Self { reason, message, field: field.into() }
-    }
 }
 
 impl ApiError {
@@ -172,15 +120,14 @@ impl ApiError {
 
     /// `Pod "x" is invalid: spec…: Required value`, with one cause per field.
     pub(crate) fn invalid(kind: &str, name: &str, causes: &[Cause]) -> Self {
-        let texts: Vec<_> = causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
+        let texts: Vec<_> = causes.iter().map(Cause::sentence).collect();
         let list = match texts.as_slice() {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),
         };
         let mut error = Self::new(422, "Invalid", format!("{kind} {name:?} is invalid: {list}"));
-        error.details = json!({"name": name, "kind": kind, "causes": causes.iter().map(|cause| {
-            json!({"reason": cause.reason, "message": cause.message, "field": cause.field})
-        }).collect::<Vec<_>>()});
+        let causes: Vec<_> = causes.iter().map(Cause::to_json).collect();
+        error.details = json!({"name": name, "kind": kind, "causes": causes});
         error
     }
 

@@ -3,17 +3,21 @@
 
 mod atomic;
 mod container;
+mod ended;
 mod expand;
+mod images;
 mod launch;
 mod log_file;
 pub(crate) mod log_reader;
 #[cfg(test)]
 mod log_tests;
+mod orders;
 mod pod_status;
 mod probe;
 mod process;
 mod reap;
 mod rewrite;
+mod scheduler;
 mod sources;
 mod start;
 mod stop;

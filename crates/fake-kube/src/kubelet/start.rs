@@ -1,6 +1,5 @@
-//! Starting containers: order, images, restarts, and what is noted when one ends.
+//! Starting containers: whose turn it is, restarts, back-off.
 
-use std::io::{Read, Seek, SeekFrom};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -11,15 +10,10 @@ use super::launch::{Home, Launch, Refusal};
 use super::log_file::LogFile;
 use super::worker::{Report, Worker};
 use super::{pod_status, probe, process};
-use crate::json::text;
 use crate::random;
 
-/// A longer termination message is cut.
-const MAX_MESSAGE: u64 = 4096;
-/// The same for a message taken from the log.
-const MAX_LOG_MESSAGE: u64 = 2048;
 /// Back-off never grows beyond this.
-const MAX_BACK_OFF: Duration = Duration::from_secs(300);
+pub(super) const MAX_BACK_OFF: Duration = Duration::from_secs(300);
 
 impl Worker {
     /// Starts every container whose turn it is.
@@ -114,33 +108,6 @@ impl Worker {
         self.event("Warning", "Failed", &format!("Error: {}", refusal.message), Some(index));
     }
 
-    /// Gets the image; `false` if it is not to be had now.
-    fn pull(&mut self, index: usize, now: Instant) -> bool {
-        let base = self.cluster.config.back_off;
-        let settle = self.cluster.config.status_lag.max(Duration::from_millis(50));
-        let container = &mut self.containers[index];
-        let image = container.image().to_owned();
-        let policy = text(&container.spec, "/imagePullPolicy").to_owned();
-        let fault = invalid_name(&image).or_else(|| self.cluster.faults.strike_image(&image, &policy));
-        let Some((reason, message)) = fault else {
-            if container.last.is_none() {
-                container.back_off = Duration::ZERO;
-                let message = format!("Container image {image:?} already present on machine");
-                self.event("Normal", "Pulled", &message, Some(index));
-            }
-            return true;
-        };
-        let pause = if container.back_off.is_zero() { base } else { (container.back_off * 2).min(MAX_BACK_OFF) };
-        container.back_off = pause;
-        container.retry_at = Some(now + pause);
-        if reason == "ErrImagePull" {
-            container.settle_at = Some(now + settle);
-        }
-        container.set(State::waiting(&reason, &message));
-        self.event("Warning", "Failed", &format!("Error: {reason}"), Some(index));
-        false
-    }
-
     fn spawn(&mut self, index: usize, program: process::Program) {
         let container = &mut self.containers[index];
         let again = container.last.is_some();
@@ -190,38 +157,6 @@ impl Worker {
         }
         self.look_soon();
     }
-
-    /// A main process ended: keep how.
-    pub(super) fn note_end(&mut self, index: usize, id: &str, code: i32) {
-        let home = Home::new(self.folder.join("c").join(self.containers[index].name()));
-        let container = &mut self.containers[index];
-        let State::Running(running) = &container.actual else { return };
-        if running.id != id {
-            return;
-        }
-        let reason = match (container.killed_as, code) {
-            (Some(reason), _) => reason,
-            (None, 0) => "Completed",
-            (None, _) => "Error",
-        };
-        let mut message = tail(&home.termination_message(), MAX_MESSAGE, false);
-        let from_log = text(&container.spec, "/terminationMessagePolicy") == "FallbackToLogsOnError";
-        if message.is_empty()
-            && code != 0
-            && from_log
-            && let Some(log) = &container.log
-        {
-            message = tail(log.path(), MAX_LOG_MESSAGE, true);
-        }
-        container.actual = State::Terminated(Terminated {
-            id: id.to_owned(),
-            code,
-            reason: reason.to_owned(),
-            message,
-            started: running.started,
-            finished: SystemTime::now(),
-        });
-    }
 }
 
 /// Whether a container that ended with `code` is run again.
@@ -234,26 +169,6 @@ fn restarts(policy: &str, role: Role, code: i32) -> bool {
         (Role::Main, "OnFailure") => code != 0,
         (Role::Main, _) => false,
     }
-}
-
-/// The end of a file as text; of a log, without stamps and tags.
-fn tail(path: &std::path::Path, max: u64, is_log: bool) -> String {
-    let read = || {
-        let mut file = std::fs::File::open(path)?;
-        let len = file.seek(SeekFrom::End(0))?;
-        file.seek(SeekFrom::Start(len.saturating_sub(max)))?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        std::io::Result::Ok(bytes)
-    };
-    // No file, no message: a container may remove it.
-    let text = String::from_utf8_lossy(&read().unwrap_or_default()).into_owned();
-    if !is_log {
-        return text;
-    }
-    let content = |line: &str| line.splitn(4, ' ').nth(3).map(str::to_owned);
-    let lines: Vec<_> = text.lines().filter_map(content).collect();
-    lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
 /// What the runtime says when the main process cannot be executed.
@@ -271,52 +186,9 @@ fn start_error(program: &str, error: &std::io::Error) -> String {
     )
 }
 
-/// A name that is no image reference, as waiting reason and message.
-fn invalid_name(image: &str) -> Option<(String, String)> {
-    let repository = image.split('@').next().unwrap_or_default();
-    let repository = match repository.rsplit_once(':') {
-        Some((name, tag)) if !tag.contains('/') => name,
-        _ => repository,
-    };
-    let path = match repository.split_once('/') {
-        Some((host, path)) if host.contains(['.', ':']) || host == "localhost" => path,
-        _ => repository,
-    };
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '/');
-    let why = if path.chars().any(|c| c.is_ascii_uppercase()) {
-        "repository name must be lowercase"
-    } else if path.is_empty() || !path.chars().all(allowed) || path.starts_with(['-', '.', '/']) {
-        "invalid reference format"
-    } else {
-        return None;
-    };
-    let message = format!(
-        "Failed to apply default image tag {image:?}: couldn't parse image name {image:?}: invalid reference format: {why}"
-    );
-    Some(("InvalidImageName".to_owned(), message))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn image_names_are_checked() {
-        for (image, valid) in [
-            ("alpine", true),
-            ("alpine:3.20", true),
-            ("registry.example.com:5000/Group/app", false),
-            ("registry.Example.com/group/app:V1", true),
-            ("a/b@sha256:0123", true),
-            ("Alpine", false),
-            ("with space", false),
-            ("$IMAGE", false),
-            ("localhost/x", true),
-            (":tag", false),
-        ] {
-            assert_eq!(invalid_name(image).is_none(), valid, "{image}");
-        }
-    }
 
     #[test]
     fn restart_rules() {

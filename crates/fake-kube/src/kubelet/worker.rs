@@ -18,7 +18,7 @@ use super::stop::Stop;
 use super::volumes::Volumes;
 use super::{Order, PodView, reap};
 use crate::cluster::Cluster;
-use crate::json::{int, set_meta, text};
+use crate::json::{int, text};
 use crate::store::{Commit, Key};
 use crate::{clock, events};
 
@@ -44,7 +44,7 @@ pub(crate) struct Worker {
     pub(super) uid: String,
     /// `<root>/p/<first 8 of the uid>`: short, because sockets in it have short paths only.
     pub(super) folder: PathBuf,
-    view: watch::Receiver<PodView>,
+    pub(super) view: watch::Receiver<PodView>,
     /// The latest state of the object.
     pub(super) pod: Arc<Value>,
     pub(super) containers: Vec<Container>,
@@ -101,11 +101,11 @@ impl Worker {
         let mut config_changed = self.cluster.kubelet.config_changed.subscribe();
         self.publish();
         loop {
-            self.sync();
+            let now = self.sync();
             if self.is_over() {
                 break;
             }
-            let wake = self.next_wake();
+            let wake = self.next_wake(now);
             tokio::select! {
                 changed = self.view.changed() => {
                     if changed.is_err() { break }
@@ -120,56 +120,15 @@ impl Worker {
         self.clean_up();
     }
 
-    /// Finds a node for the pod; `false` if the pod went away first.
-    async fn schedule(&mut self) -> bool {
-        let mut faults = self.cluster.faults.subscribe();
-        if !text(&self.pod, "/spec/nodeName").is_empty() {
-            return true;
-        }
-        let mut told = String::new();
-        while let Some(why) = self.cluster.faults.unschedulable() {
-            if told != why {
-                self.say_unschedulable(&why);
-                told = why;
-            }
-            tokio::select! {
-                Ok(()) = faults.changed() => {}
-                changed = self.view.changed() => {
-                    if changed.is_err() { return false }
-                    self.take_view();
-                    if self.view.borrow().gone { return false }
-                }
-            }
-        }
-        let message =
-            format!("Successfully assigned {}/{} to {}", self.key.namespace, self.key.name, crate::cluster::NODE);
-        self.change(|pod| {
-            pod["spec"]["nodeName"] = crate::cluster::NODE.into();
-            let scheduled = pod_status::condition(&pod["status"], "PodScheduled", (true, "", String::new()));
-            pod["status"]["conditions"] = vec![scheduled].into();
-        });
-        self.event("Normal", "Scheduled", &message, None);
-        true
-    }
-
-    fn say_unschedulable(&mut self, why: &str) {
-        self.change(|pod| {
-            let why = (false, "Unschedulable", why.to_owned());
-            let scheduled = pod_status::condition(&pod["status"], "PodScheduled", why);
-            pod["status"]["conditions"] = vec![scheduled].into();
-        });
-        self.event("Warning", "FailedScheduling", why, None);
-    }
-
-    /// Looks, mounts, starts, stops and publishes, whatever of it is due.
-    fn sync(&mut self) {
+    /// Looks, mounts, starts, stops and publishes, whatever of it is due. Returns the time it went by.
+    fn sync(&mut self) -> Instant {
         let now = Instant::now();
         if self.look_at.is_some_and(|at| at <= now) {
             self.look_at = None;
             for container in &mut self.containers {
                 container.seen = container.actual.clone();
             }
-            self.refresh_at.get_or_insert(now); // a look is also a reason to refresh volumes
+            self.refresh_at = Some(now); // a look is also a reason to refresh volumes
         }
         if self.deadline_at.is_some_and(|at| at <= now) && self.stop.is_none() {
             self.deadline_at = None;
@@ -184,6 +143,7 @@ impl Worker {
         }
         self.advance_stop(now);
         self.publish();
+        now
     }
 
     fn mount(&mut self, now: Instant) {
@@ -206,14 +166,15 @@ impl Worker {
         self.look_at.get_or_insert(at);
     }
 
-    fn next_wake(&self) -> Option<Instant> {
-        let refresh = self.refresh_at.filter(|_| self.stop.is_none());
+    /// The next time at which something is due. What was due at `now` has been done, or is moot.
+    fn next_wake(&self, now: Instant) -> Option<Instant> {
         let containers = self.containers.iter().flat_map(|c| [c.retry_at, c.settle_at]);
         let stop = self.stop.as_ref().and_then(Stop::kill_at);
-        [self.look_at, refresh, self.deadline_at, stop].into_iter().chain(containers).flatten().min()
+        let own = [self.look_at, self.refresh_at, self.deadline_at, stop];
+        own.into_iter().chain(containers).flatten().filter(|at| *at > now).min()
     }
 
-    fn take_view(&mut self) {
+    pub(super) fn take_view(&mut self) {
         let view = self.view.borrow_and_update().clone();
         let before = std::mem::replace(&mut self.pod, view.pod);
         let changed = ["/metadata/labels", "/metadata/annotations", "/spec"]
@@ -249,67 +210,6 @@ impl Worker {
             Report::Probed { index, id, what, good } => self.note_probe(index, &id, what, good),
         }
         self.look_soon();
-    }
-
-    fn obey(&mut self, order: Order) {
-        match order {
-            Order::Evict(message) => {
-                self.event("Warning", "Evicted", &message, None);
-                self.fail("Evicted", &message);
-            }
-            Order::OomKill(name) => self.kill_one(&name, Some("OOMKilled"), rustix::process::Signal::KILL),
-            Order::Kill(name, number) => {
-                if let Some(signal) = rustix::process::Signal::from_named_raw(number) {
-                    self.kill_one(&name, None, signal);
-                }
-            }
-            Order::RotateLog(name) => {
-                if let Some(log) = self.named(&name).and_then(|c| c.log.clone()) {
-                    log.rotate();
-                }
-            }
-            Order::LoseNode => self.lose_node(),
-        }
-    }
-
-    /// The container of this name, or the first one.
-    fn named(&mut self, name: &str) -> Option<&mut Container> {
-        let mut all = self.containers.iter_mut();
-        all.find(|c| if name.is_empty() { c.role == Role::Main } else { c.name() == name })
-    }
-
-    fn kill_one(&mut self, name: &str, reason: Option<&'static str>, signal: rustix::process::Signal) {
-        let Some(container) = self.named(name) else { return };
-        let State::Running(running) = container.actual.clone() else { return };
-        container.killed_as = reason;
-        if signal == rustix::process::Signal::KILL {
-            reap::kill_container(running.pid, &running.id);
-        } else {
-            reap::signal(running.pid, signal);
-        }
-    }
-
-    fn lose_node(&mut self) {
-        self.silent = true;
-        for container in &self.containers {
-            if let State::Running(running) = &container.actual {
-                reap::kill_container(running.pid, &running.id);
-            }
-        }
-        self.change(|pod| {
-            let why = || (false, "NodeLost", "Kubelet stopped posting node status.".to_owned());
-            let ready = pod_status::condition(&pod["status"], "Ready", why());
-            if let Some(conditions) = pod["status"]["conditions"].as_array_mut() {
-                conditions.retain(|c| c["type"] != "Ready");
-                conditions.push(ready);
-            }
-            let node = crate::cluster::NODE;
-            pod["status"]["reason"] = "NodeLost".into();
-            pod["status"]["message"] =
-                format!("Node {node} which was running pod {} is unresponsive", text(pod, "/metadata/name")).into();
-            set_meta(pod, "deletionTimestamp", clock::now());
-            set_meta(pod, "deletionGracePeriodSeconds", 30);
-        });
     }
 
     fn lacks_config(&self) -> bool {
@@ -362,7 +262,7 @@ impl Worker {
     }
 
     /// Changes the object, as long as it is still this pod.
-    fn change(&mut self, change: impl FnOnce(&mut Value)) {
+    pub(super) fn change(&mut self, change: impl FnOnce(&mut Value)) {
         let uid = self.uid.clone();
         let changed = self.cluster.store.update(&self.key, Commit::Keep, |old| {
             let mut pod = old.clone();

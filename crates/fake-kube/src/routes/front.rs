@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::clock;
 use crate::cluster::Cluster;
-use crate::faults::Act;
+use crate::fault::Act;
 use crate::record;
 use crate::status::ApiError;
 

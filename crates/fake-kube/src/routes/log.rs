@@ -8,11 +8,12 @@ use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
 use super::Call;
+use crate::cause::Cause;
 use crate::clock;
 use crate::cluster::Cluster;
 use crate::json::{list, text};
 use crate::kubelet::log_reader::{LogReader, Options};
-use crate::status::{ApiError, Cause};
+use crate::status::ApiError;
 use crate::store::Key;
 
 pub(super) fn answer(cluster: &Cluster, key: &Key, call: &Call) -> Result<Response, ApiError> {

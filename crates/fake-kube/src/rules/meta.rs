@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 use super::syntax::{self, Verdict};
+use crate::cause::Cause;
 use crate::json::{flag, list, pairs, text};
 use crate::resource::{NAMESPACES, Resource};
-use crate::status::Cause;
 
 /// All annotations of one object together may be this large, in bytes.
 const MAX_ANNOTATIONS: usize = 256 * 1024;

@@ -9,10 +9,11 @@ mod syntax;
 
 use serde_json::Value;
 
+use crate::cause::Cause;
 use crate::json::{int, set_meta, text, unset_meta};
 use crate::random;
 use crate::resource::{CONFIGMAPS, EVENTS, PODS, Resource, SECRETS};
-use crate::status::{ApiError, Cause};
+use crate::status::ApiError;
 
 /// Completes and checks an object that is about to be created.
 pub(crate) fn admit(resource: &'static Resource, mut object: Value) -> Result<Value, ApiError> {

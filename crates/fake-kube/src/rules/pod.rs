@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use super::syntax;
+use crate::cause::Cause;
 use crate::json::{int, list, text};
-use crate::status::Cause;
 
 /// The volume sources this node knows how to make.
 const SOURCES: &[&str] = &["emptyDir", "secret", "configMap", "downwardAPI", "projected", "hostPath"];

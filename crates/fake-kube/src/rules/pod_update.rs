@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
+use crate::cause::Cause;
 use crate::json::{int, list};
-use crate::status::Cause;
 
 const WHY: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
 

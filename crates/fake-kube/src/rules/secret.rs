@@ -4,9 +4,9 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use super::{holds_data, syntax};
+use crate::cause::Cause;
 use crate::json::{flag, pairs};
 use crate::resource::{Resource, SECRETS};
-use crate::status::Cause;
 
 /// Data of one object together, in bytes.
 const MAX_DATA: usize = 1024 * 1024;

@@ -19,12 +19,13 @@ pub(crate) struct Bed {
 }
 
 impl Bed {
+    /// A server that does not keep a test waiting.
     pub(crate) async fn new() -> Self {
-        Self::with(FakeKube::builder()).await
+        Self::with(FakeKube::builder().back_off(Duration::from_millis(50))).await
     }
 
     pub(crate) async fn with(builder: Builder) -> Self {
-        let builder = builder.status_lag(Duration::from_millis(20)).back_off(Duration::from_millis(50));
+        let builder = builder.status_lag(Duration::from_millis(20));
         let kube = builder.start().await.unwrap();
         let client = client(&kube).await;
         Self { kube, client }

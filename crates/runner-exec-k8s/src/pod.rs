@@ -68,6 +68,8 @@ pub(crate) struct PodInput<'a> {
     pub(crate) owner: &'a str,
     /// 0 for the job's first pod; part of the name from the second on.
     pub(crate) attempt: u32,
+    /// Tells the runs of one job line without a folder apart: part of the name, as nothing is adopted there.
+    pub(crate) replay: Option<&'a str>,
     /// The pull policy to use for each container.
     pub(crate) policies: &'a PullChoice,
     /// The executor's host name, for the log.

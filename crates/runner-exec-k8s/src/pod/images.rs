@@ -98,6 +98,7 @@ fn unsupported(options: &Value, what: &str, place: &str, supported: &[&str]) -> 
 #[cfg(test)]
 mod tests {
     use runner_core::failure::FailureReason;
+    use runner_core::text;
     use serde_json::json;
 
     use super::super::tests::Fixture;
@@ -156,8 +157,12 @@ mod tests {
                 assert_eq!(refusal.message, "disallowed image");
                 let lines: Vec<_> = refusal.notes.iter().map(String::as_str).collect();
                 let at = lines.iter().position(|line| line.contains("not present on list of allowed images")).unwrap();
-                assert_eq!(lines[at], format!("The {image:?} image is not present on list of allowed images:"));
-                assert_eq!(lines[at + 1..at + 3], ["- ruby:*", "- my.registry.tld:5000/**/*"]);
+                let heading = format!("The {image:?} image is not present on list of allowed images:");
+                assert_eq!(lines[at], text::error(&heading));
+                assert_eq!(
+                    lines[at + 1..at + 3],
+                    [text::plain("- ruby:*"), text::plain("- my.registry.tld:5000/**/*")]
+                );
             }
         }
     }

@@ -20,7 +20,8 @@ const CONTROL_DOMAIN: &str = "runner-tools.dev";
 /// too much is cut before the job's id, which makes the name unique.
 pub(super) fn pod_name(input: &PodInput<'_>) -> String {
     let attempt = if input.attempt == 0 { String::new() } else { format!("-{}", input.attempt) };
-    let tail = format!("-job-{}{attempt}", input.payload.id);
+    let replay = input.replay.map(|run| format!("-{run}")).unwrap_or_default();
+    let tail = format!("-job-{}{replay}{attempt}", input.payload.id);
     let mut head = project_name(input);
     head.truncate(MAX - tail.len());
     format!("{}{tail}", head.trim_end_matches('-'))

@@ -316,13 +316,13 @@ restartPolicy: null
             {"patch_path": "/etc/patch.yaml"},
             {"patch_type": "json", "patch": r#"[{"op": "test", "path": "/hostname", "value": "second"}]"#},
         ]});
-        let mut fixture = Fixture::new(json!({}), config);
-        fixture.files.patches.insert("/etc/patch.yaml".to_owned(), "hostname: second".to_owned());
-        assert_eq!(json!(fixture.plan().pod.spec)["hostname"], Value::Null);
-        assert!(super::super::patch_paths(&fixture.runner(), &fixture.flags()).is_empty());
-        fixture.features = json!({"FF_USE_ADVANCED_POD_SPEC_CONFIGURATION": true});
-        assert_eq!(json!(fixture.plan().pod.spec)["hostname"], "second");
-        assert_eq!(super::super::patch_paths(&fixture.runner(), &fixture.flags()), ["/etc/patch.yaml"]);
+        for (flag, hostname, paths) in [(false, Value::Null, &[][..]), (true, json!("second"), &["/etc/patch.yaml"])] {
+            let mut fixture = Fixture::new(json!({}), config.clone());
+            fixture.features = json!({"FF_USE_ADVANCED_POD_SPEC_CONFIGURATION": flag});
+            fixture.files.patches.insert("/etc/patch.yaml".to_owned(), "hostname: second".to_owned());
+            assert_eq!(super::super::patch_paths(&fixture.runner(), &fixture.flags()), paths);
+            assert_eq!(json!(fixture.plan().pod.spec)["hostname"], hostname);
+        }
     }
 
     #[test]

@@ -134,13 +134,16 @@ mod tests {
 
     use super::*;
 
+    /// `pull_policy`, `allowed_pull_policies`, what the job asks for, what comes of it.
+    type Case = (&'static [PullPolicy], &'static [PullPolicy], &'static [&'static str], &'static str);
+
     fn config(pull: &[PullPolicy], allowed: &[PullPolicy]) -> Kubernetes {
         Kubernetes { pull_policy: pull.to_vec(), allowed_pull_policies: allowed.to_vec(), ..Kubernetes::default() }
     }
 
     #[test]
     fn the_jobs_list_beats_the_runners_and_is_cut_to_what_is_allowed() {
-        let cases: &[(&[PullPolicy], &[PullPolicy], &[&str], &str)] = &[
+        let cases: &[Case] = &[
             (&[], &[], &[], "[]"),
             (&[Always], &[], &[], "[Always]"),
             (&[Always, IfNotPresent], &[], &["if-not-present"], "[IfNotPresent]"),
@@ -158,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_policy_that_is_not_allowed_is_refused_with_its_source() {
-        let cases: &[(&[PullPolicy], &[PullPolicy], &[&str], &str)] = &[
+        let cases: &[Case] = &[
             (
                 &[Always],
                 &[],

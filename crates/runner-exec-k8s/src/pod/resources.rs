@@ -125,7 +125,8 @@ impl Resources {
             (!map.is_empty()).then_some(map)
         };
         let (limits, requests) = (pick(Bound::Limit), pick(Bound::Request));
-        (limits.is_some() || requests.is_some()).then(|| ResourceRequirements { limits, requests, claims: None })
+        let made = ResourceRequirements { limits, requests, claims: None };
+        (made != ResourceRequirements::default()).then_some(made)
     }
 }
 

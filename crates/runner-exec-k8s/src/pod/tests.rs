@@ -80,6 +80,7 @@ impl Fixture {
             flags,
             owner: "s_owner",
             attempt: self.attempt,
+            replay: None,
             policies: &self.choice,
             via: "exec-host",
             helper_image: self.helper_image.as_deref(),

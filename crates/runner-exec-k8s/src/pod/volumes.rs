@@ -41,8 +41,6 @@ pub(super) struct Volumes {
     list: Vec<Volume>,
     /// In all containers: the checkout, then what is configured.
     everywhere: Vec<VolumeMount>,
-    /// The builds directory outlives the pod and may be in use by others.
-    pub(super) builds_are_shared: bool,
 }
 
 impl Volumes {
@@ -57,11 +55,8 @@ impl Volumes {
         let mut configured = Configured { variables, found: Vec::new(), mounts: Vec::new() };
         configured.read(wanted, notes)?;
         let Configured { found, mut mounts, .. } = configured;
-        let at_builds = mounts.iter().find(|mount| same_path(&mount.mount_path, builds_dir)).map(|mount| &mount.name);
-        let is_empty_dir = |name| found.iter().any(|volume| &volume.name == name && volume.empty_dir.is_some());
-        let builds_are_shared = at_builds.is_some_and(|name| !is_empty_dir(name));
         let mut list = own_volumes(secret);
-        if at_builds.is_none() {
+        if !mounts.iter().any(|mount| same_path(&mount.mount_path, builds_dir)) {
             mounts.insert(0, mount("repo", builds_dir));
             list.push(empty_dir("repo"));
         }
@@ -77,7 +72,7 @@ impl Volumes {
                 }
             }
         }
-        Ok(Self { list, everywhere: mounts, builds_are_shared })
+        Ok(Self { list, everywhere: mounts })
     }
 
     /// What a container of `role` mounts.
@@ -286,7 +281,7 @@ mod tests {
             "nfs": [{"name": "n", "mount_path": "/n", "server": "srv", "path": "/export"}],
         }));
         let volumes = volumes.unwrap();
-        assert!(notes.is_empty() && !volumes.builds_are_shared);
+        assert!(notes.is_empty());
         let service = json!(volumes.mounts(Role::Service));
         assert_eq!(
             service,
@@ -319,12 +314,11 @@ mod tests {
 
     #[test]
     fn a_volume_at_the_builds_directory_takes_the_place_of_ours() {
-        for (volumes, shared) in [
-            (json!({"host_path": [{"name": "b", "mount_path": "$DIR/", "host_path": "/data"}]}), true),
-            (json!({"empty_dir": [{"name": "repo", "mount_path": "/builds", "medium": "Memory"}]}), false),
+        for volumes in [
+            json!({"host_path": [{"name": "b", "mount_path": "$DIR/", "host_path": "/data"}]}),
+            json!({"empty_dir": [{"name": "repo", "mount_path": "/builds", "medium": "Memory"}]}),
         ] {
             let volumes = plan(volumes).0.unwrap();
-            assert_eq!(volumes.builds_are_shared, shared);
             assert_eq!(volumes.mounts(Role::Service).len(), 1);
             assert_eq!(volumes.into_list().len(), 5);
         }

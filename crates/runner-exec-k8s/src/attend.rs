@@ -1,0 +1,304 @@
+//! Attending a job while its pod runs: frames become events, the pod's status becomes a verdict, a cancel becomes an annotation.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use runner_cli::stdout::Closed;
+use runner_cli::watch::Watch;
+use runner_core::control::Cancel;
+use runner_core::duration::GoDuration;
+use runner_core::failure::FailureReason;
+use runner_core::frame::{Body, Frame, Outcome};
+use runner_core::text;
+use tokio::time::Instant;
+
+use crate::control::Control;
+use crate::events::Events;
+use crate::follow::{Followed, follow};
+use crate::job::Job;
+use crate::objects::Objects;
+use crate::pull::{StartFailure, start_failure};
+use crate::status;
+use crate::verdict::Verdict;
+use crate::watch::{PodWatch, Seen};
+
+/// After `canceled` nobody waits for the log: the pod has this long to end by itself.
+const ABORT_GRACE: Duration = Duration::from_secs(10);
+
+/// A pod that is being deleted, or is gone, has this long to deliver the rest of its log.
+const LEAVING_GRACE: Duration = Duration::from_secs(60);
+
+/// The helper ends the job in time; this long after that it must be stuck.
+const OVERTIME: Duration = Duration::from_secs(600);
+
+/// How a pod's part in the job ended.
+pub(crate) enum End {
+    /// The job has its result.
+    Verdict(Verdict),
+    /// The pod never began the job, and waiting will not help.
+    NeverStarted(StartFailure),
+}
+
+/// One job and its pod.
+pub(crate) struct Attend<'a> {
+    pub(crate) job: &'a Job,
+    pub(crate) objects: &'a Objects,
+    pub(crate) events: &'a mut Events,
+    pub(crate) folder: Option<&'a Watch>,
+    pub(crate) namespace: &'a str,
+    pub(crate) name: String,
+    pub(crate) watch: PodWatch,
+}
+
+struct Progress {
+    control: Control,
+    started: bool,
+    outcome: Option<Outcome>,
+    told: Option<Cancel>,
+    replayed_from: Option<u64>,
+    replays: u32,
+    deadline: Instant,
+    on_deadline: Verdict,
+    last: Option<std::sync::Arc<Pod>>,
+    waiting: String,
+    noise: Vec<String>,
+}
+
+impl Attend<'_> {
+    /// Attends the job to its end. `started` if an earlier run of ours has seen it begin.
+    pub(crate) async fn run(mut self, started: bool) -> Result<End, Closed> {
+        let start_timeout = self.job.kubernetes.start_timeout();
+        let mut at = Progress {
+            control: Control::new(self.objects.pods.clone(), self.name.clone()),
+            started,
+            outcome: None,
+            told: None,
+            replayed_from: None,
+            replays: 0,
+            deadline: Instant::now() + start_timeout,
+            on_deadline: Verdict::system("waiting for pod running: timed out waiting for pod to start"),
+            last: None,
+            waiting: String::new(),
+            noise: Vec::new(),
+        };
+        if started {
+            self.begin_overtime(&mut at);
+        }
+        let mut frames = follow(self.objects.pods.clone(), self.name.clone(), self.watch.clone());
+        loop {
+            if let Some(verdict) = self.look_for_cancel(&mut at) {
+                return Ok(End::Verdict(verdict));
+            }
+            if let Some(end) = self.look_at_pod(&mut at).await? {
+                return Ok(end);
+            }
+            let folder = async {
+                match self.folder {
+                    Some(watch) => watch.changed().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                followed = frames.recv() => match followed {
+                    Some(Followed::Frame(frame)) => self.take(frame, &mut at).await?,
+                    Some(Followed::Noise(line)) => note(&self.name, line, &mut at.noise),
+                    Some(Followed::Ended) | None => return Ok(End::Verdict(self.without_result(&at).await)),
+                },
+                () = self.watch.changed() => {}
+                () = folder => {}
+                () = tokio::time::sleep_until(at.deadline) => return Ok(End::Verdict(self.overdue(&at))),
+            }
+            if let Some(verdict) = self.result(&at) {
+                return Ok(End::Verdict(verdict));
+            }
+        }
+    }
+
+    /// The result, once all of the log that belongs to it is here.
+    fn result(&self, at: &Progress) -> Option<Verdict> {
+        let outcome = at.outcome.as_ref().filter(|outcome| outcome.length <= self.events.pod_offset())?;
+        if outcome.container_lost
+            && let Some(message) = at.last.as_deref().and_then(|pod| status::terminated(pod, "build"))
+        {
+            return Some(Verdict::system(message));
+        }
+        Some(outcome.clone().into())
+    }
+
+    async fn take(&mut self, frame: Frame, at: &mut Progress) -> Result<(), Closed> {
+        let received = self.events.pod_offset();
+        match frame.body {
+            Body::Started { version } => {
+                tracing::debug!("pod {}: helper {version} has the job", self.name);
+                if !at.started {
+                    at.started = true;
+                    self.begin_overtime(at);
+                }
+            }
+            Body::Log(text) if frame.offset <= received => {
+                let known = usize::try_from(received - frame.offset).unwrap_or(usize::MAX);
+                match text.get(known..) {
+                    Some("") | None => {}
+                    Some(_) if known == 0 => self.events.pod_text(text).await?,
+                    Some(new) => self.events.pod_text(new.to_owned()).await?,
+                }
+            }
+            Body::Log(_) => self.request_replay(received, at),
+            Body::Stage { name, at: when } if frame.offset >= received => self.events.stage(name, when).await?,
+            Body::Stage { .. } => {}
+            Body::Result(outcome) => {
+                if outcome.length > received {
+                    self.request_replay(received, at);
+                }
+                at.outcome = Some(outcome);
+            }
+        }
+        Ok(())
+    }
+
+    /// Something between `received` and what just came was lost, to log rotation as a rule: asks for it once.
+    fn request_replay(&self, received: u64, at: &mut Progress) {
+        if at.replayed_from == Some(received) {
+            return;
+        }
+        at.replayed_from = Some(received);
+        tracing::info!("job {}: log after byte {received} was lost on the way, asking for it again", self.job.key);
+        at.replays += 1;
+        spawn_patch(&self.name, at.control.clone().replay_from(received, at.replays));
+    }
+
+    /// From here on the job has its own clock; ours only sees to it that a stuck pod does not stay for ever.
+    fn begin_overtime(&self, at: &mut Progress) {
+        let timeout = Duration::from_secs(self.job.payload.timeout_secs());
+        at.deadline = Instant::now() + timeout + OVERTIME;
+        at.on_deadline = Verdict::failed(
+            FailureReason::JobExecutionTimeout,
+            format!("execution took longer than {} seconds", GoDuration::from(timeout)),
+        );
+    }
+
+    fn overdue(&self, at: &Progress) -> Verdict {
+        let mut verdict = at.on_deadline.clone();
+        if !at.started && verdict.reason == Some(FailureReason::RunnerSystemFailure) {
+            let pod = at.last.as_deref();
+            let phase = pod.and_then(|p| p.status.as_ref()?.phase.as_deref()).unwrap_or("Pending");
+            let why = pod.and_then(status::unschedulable).map(|why| format!(": {why}")).unwrap_or_default();
+            verdict.message = format!("{} (last phase: {phase}){why}", verdict.message);
+            return verdict.while_preparing();
+        }
+        verdict
+    }
+
+    /// Tells the pod, once per level; ends the job at once where nothing of it would run any more.
+    fn look_for_cancel(&self, at: &mut Progress) -> Option<Verdict> {
+        let cancel = self.job.cancel()?;
+        if at.told >= Some(cancel) {
+            return None;
+        }
+        at.told = Some(cancel);
+        if !at.started {
+            return Some(Verdict::canceled());
+        }
+        if cancel == Cancel::Canceled {
+            at.deadline = Instant::now() + ABORT_GRACE;
+            at.on_deadline = Verdict::canceled();
+        }
+        spawn_patch(&self.name, at.control.clone().cancel(cancel));
+        None
+    }
+
+    /// Whether the pod's status leaves any hope.
+    async fn look_at_pod(&mut self, at: &mut Progress) -> Result<Option<End>, Closed> {
+        let pod = match self.watch.seen() {
+            Seen::Present(pod) => pod,
+            Seen::Unknown => return Ok(None),
+            Seen::Gone => {
+                self.expect_the_end(at);
+                return Ok(None);
+            }
+        };
+        let changed = at.last.as_ref().is_none_or(|last| last.resource_version() != pod.resource_version());
+        at.last = Some(pod.clone());
+        if !changed {
+            return Ok(None);
+        }
+        if pod.metadata.deletion_timestamp.is_some() {
+            self.expect_the_end(at);
+        }
+        if let Some(failure) = start_failure(&pod).filter(|failure| !failure.may_pass || at.started) {
+            if at.started {
+                return Ok(Some(End::Verdict(Verdict::failed(failure.reason, failure.message))));
+            }
+            return Ok(Some(End::NeverStarted(failure)));
+        }
+        if at.started {
+            return Ok(None);
+        }
+        if let Some(message) = status::terminated(&pod, "build") {
+            return Ok(Some(End::Verdict(Verdict::system(message).while_preparing())));
+        }
+        let waiting = status::waiting(&pod, self.namespace);
+        if waiting != at.waiting {
+            let mut lines = self.events.lines();
+            for line in waiting.lines() {
+                lines.push(text::plain(line));
+            }
+            self.events.executor_text(lines, false).await?;
+            at.waiting = waiting;
+        }
+        Ok(None)
+    }
+
+    /// The pod goes: its log may bring the rest, but not for ever.
+    fn expect_the_end(&self, at: &mut Progress) {
+        let deadline = Instant::now() + LEAVING_GRACE;
+        if deadline < at.deadline {
+            at.deadline = deadline;
+            at.on_deadline = status::why_lost(at.last.as_deref(), self.namespace, &self.name);
+        }
+    }
+
+    /// The log has ended. The result may still stand in the container's termination message; else the status tells what happened.
+    async fn without_result(&mut self, at: &Progress) -> Verdict {
+        let pod = match self.watch.seen() {
+            Seen::Present(pod) => Some(pod),
+            Seen::Unknown | Seen::Gone => at.last.clone(),
+        };
+        let received = self.events.pod_offset();
+        let outcome = at.outcome.clone().or_else(|| pod.as_deref().and_then(status::outcome));
+        if let Some(outcome) = outcome {
+            if outcome.length <= received {
+                return outcome.into();
+            }
+            return Verdict::system(format!("the job's log was lost after byte {received} of {}", outcome.length));
+        }
+        let mut verdict = status::why_lost(pod.as_deref(), self.namespace, &self.name);
+        if let Some(last) = at.noise.last() {
+            verdict.message = format!("{} ({last})", verdict.message);
+        }
+        if at.started { verdict } else { verdict.while_preparing() }
+    }
+}
+
+/// Sends an annotation beside the work: the log must not wait for the API server.
+fn spawn_patch(pod: &str, patch: impl Future<Output = Result<(), crate::retry::ApiError>> + Send + 'static) {
+    let pod = pod.to_owned();
+    tokio::spawn(async move {
+        match patch.await {
+            Ok(()) => {}
+            Err(err) if err.code() == 404 => tracing::debug!("pod {pod} is gone"),
+            Err(err) => tracing::warn!("annotating pod {pod}: {err}"),
+        }
+    });
+}
+
+/// Keeps the last lines that are no frames: a helper that crashes says why on its stderr.
+fn note(pod: &str, line: String, noise: &mut Vec<String>) {
+    tracing::debug!("pod {pod}: helper says: {line}");
+    if noise.len() == 8 {
+        noise.remove(0);
+    }
+    noise.push(line.chars().filter(|c| !c.is_control()).take(500).collect());
+}

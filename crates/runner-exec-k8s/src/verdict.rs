@@ -1,0 +1,64 @@
+//! How a job ended, and what the last line of its log says.
+
+use runner_core::event::State;
+use runner_core::failure::FailureReason;
+use runner_core::frame::Outcome;
+use runner_core::text;
+
+/// A job's result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    pub(crate) state: State,
+    pub(crate) exit_code: Option<i32>,
+    pub(crate) reason: Option<FailureReason>,
+    /// What went wrong; empty on success.
+    pub(crate) message: String,
+}
+
+impl Verdict {
+    /// The job did not succeed, for a reason outside its script.
+    pub(crate) fn failed(reason: FailureReason, message: impl Into<String>) -> Self {
+        Self { state: State::Failed, exit_code: None, reason: Some(reason), message: message.into() }
+    }
+
+    /// Infrastructure failed.
+    pub(crate) fn system(message: impl Into<String>) -> Self {
+        Self::failed(FailureReason::RunnerSystemFailure, message)
+    }
+
+    /// Somebody stopped it.
+    pub(crate) fn canceled() -> Self {
+        Self::failed(FailureReason::JobCanceled, "canceled")
+    }
+
+    /// Before the first stage had run: in the words GitLab Runner uses for it.
+    pub(crate) fn while_preparing(mut self) -> Self {
+        self.message = format!(
+            "prepare environment: {}. Check https://docs.gitlab.com/runner/shells/#shell-profile-loading for more information",
+            self.message
+        );
+        self
+    }
+
+    /// The last line of the job's log.
+    pub(crate) fn final_line(&self) -> String {
+        match (self.state, self.reason) {
+            (State::Success, _) => text::info("Job succeeded"),
+            (State::Failed, None | Some(FailureReason::RunnerSystemFailure)) => {
+                text::error(&format!("Job failed (system failure): {}", self.message))
+            }
+            (State::Failed, Some(_)) => text::error(&format!("Job failed: {}", self.message)),
+        }
+    }
+}
+
+impl From<Outcome> for Verdict {
+    fn from(outcome: Outcome) -> Self {
+        Self {
+            state: outcome.state,
+            exit_code: outcome.exit_code,
+            reason: outcome.failure_reason,
+            message: outcome.message,
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Jobs that are stopped: by GitLab, by a file, by the clock.
+
+use std::time::Instant;
+
+use fake_gitlab::{JobSpec, JobStatus};
+use tests::{World, trace};
+
+fn long() -> JobSpec {
+    JobSpec::script(["echo begun", "sleep 300", "echo never"]).after_script(["echo after with $CI_JOB_STATUS"])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_in_gitlab_stops_the_script_and_after_script_runs() {
+    let world = World::start().await;
+    let _pipe = world.pipe();
+    let id = world.gitlab.enqueue(long()).await.unwrap();
+    world.log_shows(id, "begun").await;
+    world.gitlab.cancel(id);
+    let job = world.finished(id).await;
+    assert_eq!(job.status, JobStatus::Canceled);
+    let log = trace::text(&world.gitlab.trace(id));
+    assert!(log.contains("after with canceled") && !log.contains("\nnever\n"), "{log}");
+    assert!(log.contains("ERROR: Job failed: canceled"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn touching_the_cancel_file_stops_the_job() {
+    let world = World::start().await;
+    let _pipe = world.pipe();
+    let id = world.gitlab.enqueue(long()).await.unwrap();
+    world.log_shows(id, "begun").await;
+    std::fs::write(world.job_folder(id).join("cancel"), "").unwrap();
+    let job = world.finished(id).await;
+    assert_eq!(job.status, JobStatus::Failed, "GitLab did not ask for it");
+    let log = trace::text(&world.gitlab.trace(id));
+    assert!(log.contains("after with canceled"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_script_that_ignores_the_signal_is_killed_before_after_script() {
+    let world = World::start().await;
+    let _pipe = world.pipe();
+    let script = ["trap '' TERM", "echo begun", "while :; do sleep 0.2; done"];
+    let id = world.gitlab.enqueue(JobSpec::script(script).after_script(["echo after"])).await.unwrap();
+    world.log_shows(id, "begun").await;
+    world.gitlab.cancel(id);
+    assert_eq!(world.finished(id).await.status, JobStatus::Canceled);
+    assert!(trace::text(&world.gitlab.trace(id)).contains("\nafter\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canceled_job_whose_runner_cannot_wait_is_aborted() {
+    let world = World::start().await;
+    let _pipe = world.pipe();
+    let id = world.gitlab.enqueue(long()).await.unwrap();
+    world.log_shows(id, "begun").await;
+    std::fs::write(world.job_folder(id).join("cancel"), "canceled").unwrap();
+    let job = world.finished(id).await;
+    assert_eq!(job.status, JobStatus::Failed);
+    assert!(!trace::text(&world.gitlab.trace(id)).contains("after with"));
+    world.kube.wait_for_pods(<[_]>::is_empty).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_jobs_time_limit_ends_it() {
+    let world = World::start().await;
+    let _pipe = world.pipe();
+    let began = Instant::now();
+    let job = world.run(long().timeout(2)).await;
+    assert_eq!((job.status, job.failure_reason.as_deref()), (JobStatus::Failed, Some("job_execution_timeout")));
+    assert!(began.elapsed().as_secs() >= 2, "not before its time");
+    let log = trace::text(&world.gitlab.trace(job.id));
+    assert!(log.contains("ERROR: Job failed: execution took longer than 2s seconds"), "{log}");
+    assert!(!log.contains("after with"), "nothing runs after the job's own limit:\n{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_scripts_own_limit_leaves_time_for_after_script() {
+    let world = World::start().await;
+    let _pipe = world.pipe();
+    let job = world.run(long().variable("RUNNER_SCRIPT_TIMEOUT", "1s")).await;
+    assert_eq!((job.status, job.failure_reason.as_deref()), (JobStatus::Failed, Some("job_execution_timeout")));
+    let log = trace::text(&world.gitlab.trace(job.id));
+    assert!(log.contains("after with timedout"), "{log}");
+}

@@ -1,0 +1,159 @@
+//! Programs are killed, connections break: jobs go on and end with their true result and log.
+
+use std::time::Duration;
+
+use fake_gitlab::{Fault, JobSpec, JobStatus};
+use rustix::process::Signal;
+use tests::{Pipe, Tool, World, trace};
+
+/// Counts to `n` slowly, so that there is time to break something in the middle.
+fn counting(n: u32) -> JobSpec {
+    JobSpec::script([format!("i=0; while [ $i -lt {n} ]; do i=$((i+1)); echo line $i; sleep 0.05; done; exit 5")])
+}
+
+/// Every line once, in order.
+fn counted(log: &[u8]) -> Vec<u32> {
+    let text = trace::text(log);
+    text.lines().filter_map(|line| line.strip_prefix("line ")).filter_map(|n| n.trim().parse().ok()).collect()
+}
+
+async fn lost(mut pipe: Pipe, killed: Tool) {
+    let codes = pipe.wait().await;
+    for (tool, code) in [Tool::Poll, Tool::Exec, Tool::Trace].into_iter().zip(codes) {
+        assert_eq!(code, if tool == killed { 137 } else { 75 }, "{tool:?} after {killed:?} was killed: {codes:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killing_any_program_loses_nothing() {
+    for killed in [Tool::Poll, Tool::Exec, Tool::Trace] {
+        let world = World::start().await;
+        let pipe = world.pipe();
+        let id = world.gitlab.enqueue(counting(40)).await.unwrap();
+        world.log_shows(id, "line 10").await;
+        pipe.signal(killed, Signal::KILL);
+        lost(pipe, killed).await;
+        let pipe = world.pipe();
+        let job = world.finished(id).await;
+        assert_eq!((job.status, job.exit_code), (JobStatus::Failed, Some(5)), "{killed:?} was killed");
+        assert_eq!(counted(&world.gitlab.trace(id)), (1..=40).collect::<Vec<_>>(), "{killed:?} was killed");
+        assert_eq!(Some(job.trace_crc32), job.claimed_checksum);
+        pipe.drain().await;
+        world.kube.wait_for_pods(<[_]>::is_empty).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_ended_while_nobody_watched_is_reported_as_it_ended() {
+    let world = World::start().await;
+    let pipe = world.pipe();
+    let id = world.gitlab.enqueue(counting(20)).await.unwrap();
+    world.log_shows(id, "line 3").await;
+    drop(pipe);
+    let done = |pods: &[serde_json::Value]| {
+        let text = format!("{pods:?}");
+        text.contains("exitCode") || pods.iter().all(|pod| pod["status"]["containerStatuses"][1]["state"]["terminated"].is_object())
+    };
+    tokio::time::timeout(tests::PATIENCE, world.kube.wait_for_pods(done)).await.expect("the script ends by itself");
+    let _pipe = world.pipe();
+    let job = world.finished(id).await;
+    assert_eq!((job.status, job.exit_code), (JobStatus::Failed, Some(5)));
+    assert_eq!(counted(&world.gitlab.trace(id)), (1..=20).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_log_stream_is_continued_where_it_ended() {
+    let world = World::start().await;
+    world.kube.faults().add(fake_kube::Fault::cut_logs_after(3000).times(3));
+    let _pipe = world.pipe();
+    let id = world.gitlab.enqueue(counting(60)).await.unwrap();
+    let job = world.finished(id).await;
+    assert_eq!(job.exit_code, Some(5));
+    assert_eq!(counted(&world.gitlab.trace(id)), (1..=60).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gitlab_in_trouble_gets_everything_in_the_end() {
+    let world = World::start().await;
+    world.gitlab.inject(Fault::on("PATCH", "/api/v4/jobs/*/trace").times(3).status(502));
+    world.gitlab.inject(Fault::on("PUT", "/api/v4/jobs/*").nth(2).times(2).status(500));
+    let _pipe = world.pipe();
+    let job = world.run(counting(10)).await;
+    assert_eq!(job.exit_code, Some(5));
+    assert_eq!(counted(&world.gitlab.trace(job.id)), (1..=10).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_gitlab_lost_is_sent_again() {
+    let world = World::start().await;
+    let _pipe = world.pipe();
+    let id = world.gitlab.enqueue(counting(60)).await.unwrap();
+    world.log_shows(id, "line 5").await;
+    world.gitlab.inject(Fault::on("PATCH", "/api/v4/jobs/*/trace").lose_trace());
+    let job = world.finished(id).await;
+    assert_eq!(counted(&world.gitlab.trace(id)), (1..=60).collect::<Vec<_>>());
+    assert_eq!(Some(job.trace_crc32), job.claimed_checksum);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_in_trouble_is_waited_for() {
+    let world = World::start().await;
+    world.kube.faults().add(fake_kube::Fault::answer(503).method("POST").times(2));
+    world.kube.faults().add(fake_kube::Fault::too_many_requests(1).method("PATCH").times(1));
+    let _pipe = world.pipe();
+    let job = world.run(JobSpec::script(["echo hello"])).await;
+    assert_eq!(job.status, JobStatus::Success);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_is_taken_away_fails_its_job_with_the_reason() {
+    let world = World::start().await;
+    let _pipe = world.pipe();
+    for (how, reason) in [("delete", "is being deleted"), ("evict", "The node was low on memory")] {
+        let id = world.gitlab.enqueue(JobSpec::script(["echo begun", "sleep 300"])).await.unwrap();
+        world.log_shows(id, "begun").await;
+        let pods = world.kube.pods();
+        let name = pods.iter().filter(|p| p["metadata"]["deletionTimestamp"].is_null()).find_map(|p| p["metadata"]["name"].as_str());
+        let name = name.expect("the job has a pod");
+        match how {
+            "delete" => assert!(world.kube.delete("ci", name)),
+            _ => assert!(world.kube.evict("ci", name, "The node was low on memory")),
+        }
+        let job = world.finished(id).await;
+        assert_eq!((job.status, job.failure_reason.as_deref()), (JobStatus::Failed, Some("runner_system_failure")), "{how}");
+        let log = trace::text(&world.gitlab.trace(id));
+        assert!(log.contains("begun\n") && log.contains(reason), "{how}:\n{log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stopping_the_pipe_leaves_the_jobs_running() {
+    let world = World::start().await;
+    let pipe = world.pipe();
+    let id = world.gitlab.enqueue(counting(30)).await.unwrap();
+    world.log_shows(id, "line 2").await;
+    let mut pipe = pipe;
+    for tool in [Tool::Poll, Tool::Exec, Tool::Trace] {
+        pipe.signal(tool, Signal::TERM);
+    }
+    assert!(pipe.wait().await.iter().all(|code| [143, 75].contains(code)));
+    assert_eq!(world.kube.pods().len(), 1, "the pod goes on");
+    let _pipe = world.pipe();
+    assert_eq!(world.finished(id).await.exit_code, Some(5));
+    assert_eq!(counted(&world.gitlab.trace(id)), (1..=30).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_belongs_to_no_job_is_swept() {
+    let world = World::start().await;
+    let pipe = world.pipe();
+    let id = world.gitlab.enqueue(JobSpec::script(["echo begun", "sleep 300"])).await.unwrap();
+    world.log_shows(id, "begun").await;
+    drop(pipe);
+    std::fs::remove_dir_all(world.job_folder(id)).unwrap();
+    let _pipe = world.pipe();
+    // The next job in that namespace makes the executor look.
+    world.run(JobSpec::script(["true"])).await;
+    let gone = world.kube.wait_for_pods(<[_]>::is_empty);
+    tokio::time::timeout(Duration::from_secs(60), gone).await.expect("the orphan is deleted");
+}

@@ -1,19 +1,23 @@
 //! The helper container's main process: waits for the job, runs its stages, says how it ended.
 
+mod artifacts;
 mod build;
 mod control;
 mod course;
+mod expand;
 mod failure;
 mod git;
 mod git_config;
 mod handed_over;
 mod job;
 mod limits;
+mod lines;
 mod local;
 mod log;
 mod printer;
 mod script;
 mod spool;
+mod uploads;
 mod watch;
 
 use std::fs;
@@ -53,6 +57,8 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(15 * 60);
 /// Runs one job; returns the exit code.
 pub(crate) async fn drive(args: DriveArgs, shell: Shell) -> Result<u8, HelperError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(doing("listen for SIGTERM"))?;
+    // Fails only if a provider is there already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let reaper = Reaper::start().map_err(doing("become the reaper of the container"))?;
     // Sources and artifacts are for the build container's user, whoever that is.
     rustix::process::umask(Mode::empty());

@@ -22,6 +22,7 @@ use super::limits::{Limits, Phase, Stop, Wish, script_timeout};
 use super::local::Local;
 use super::log::Log;
 use super::script::{Place, Script, shells};
+use super::uploads;
 use crate::wire::Run;
 
 /// Time between TERM and KILL for a script that is stopped.
@@ -146,7 +147,7 @@ impl<'a> Course<'a> {
 
     async fn get_sources(&mut self) -> Result<(), Broken> {
         let attempts = self.attempts("GET_SOURCES_ATTEMPTS");
-        let mut pause = Pause::new(self.job.flags.is_on("FF_USE_EXPONENTIAL_BACKOFF_STAGE_RETRY"));
+        let mut pause = self.pause();
         for attempt in 1.. {
             let name = "get_sources";
             self.open(name, "Getting source from Git repository", Phase::Before)?;
@@ -195,16 +196,47 @@ impl<'a> Course<'a> {
         Ok(())
     }
 
-    async fn download_artifacts(&mut self) -> Result<(), Broken> {
-        Ok(())
-    }
-
     async fn save_caches(&mut self, _success: bool) -> Result<(), Broken> {
         Ok(())
     }
 
-    async fn upload_artifacts(&mut self, _success: bool) -> Result<(), Broken> {
+    async fn download_artifacts(&mut self) -> Result<(), Broken> {
+        if !uploads::are_to_be_downloaded(self.job) {
+            return Ok(());
+        }
+        let attempts = self.attempts("ARTIFACT_DOWNLOAD_ATTEMPTS");
+        let mut pause = self.pause();
+        for attempt in 1.. {
+            let name = "download_artifacts";
+            self.open(name, "Downloading artifacts", Phase::Before)?;
+            let result = until_stopped(&self.limits, Phase::Before, uploads::download(self.job, &self.log)).await;
+            self.end(name, &result);
+            match result {
+                Err(Broken::Failed(_)) if attempt < attempts => {
+                    self.log.warn("Retrying...");
+                    self.sleep(pause.next()).await?;
+                }
+                result => return result,
+            }
+        }
         Ok(())
+    }
+
+    async fn upload_artifacts(&mut self, success: bool) -> Result<(), Broken> {
+        if !uploads::are_to_be_uploaded(self.job, success) {
+            return Ok(());
+        }
+        let (name, heading) = if success {
+            ("upload_artifacts_on_success", "Uploading artifacts for successful job")
+        } else {
+            ("upload_artifacts_on_failure", "Uploading artifacts for failed job")
+        };
+        self.open(name, heading, Phase::After)?;
+        let env = self.environment();
+        let upload = uploads::upload(self.job, &self.log, &self.git, &self.local, &env, success);
+        let result = until_stopped(&self.limits, Phase::After, upload).await;
+        self.end(name, &result);
+        result
     }
 
     /// The user's steps and `after_script`. The outer error ends the whole job.
@@ -419,6 +451,10 @@ impl<'a> Course<'a> {
             self.log.warn(&text);
         }
         u32::try_from(attempts).unwrap_or(1)
+    }
+
+    fn pause(&self) -> Pause {
+        Pause::new(self.job.flags.is_on("FF_USE_EXPONENTIAL_BACKOFF_STAGE_RETRY"))
     }
 
     async fn sleep(&self, time: Duration) -> Result<(), Broken> {

@@ -59,54 +59,62 @@ const SERVED: [(&str, &str); 7] = [
     ("maintenance.auto", "false"),
 ];
 
-/// Makes the bare copy `mirror` of the repository at `source`.
-pub(crate) async fn copy(source: &Path, mirror: &Path) -> Result<(), Error> {
-    let source = std::path::absolute(source).map_err(|problem| Error::File {
-        action: "find",
-        path: source.to_owned(),
-        source: problem,
-    })?;
+/// Makes the bare copy `mirror` of the repository at `source`, and gives the default branch: the
+/// one HEAD names there, or `main` where HEAD is detached.
+pub(crate) async fn copy(source: &Path, mirror: &Path) -> Result<String, Error> {
+    let source = absolute(source)?;
     text(&source, &["rev-parse", "--git-dir"]).await?;
     std::fs::create_dir_all(mirror).map_err(|problem| Error::File {
         action: "make folder",
         path: mirror.to_owned(),
         source: problem,
     })?;
-    let arguments: [&OsStr; 6] =
-        ["clone".as_ref(), "--quiet".as_ref(), "--bare".as_ref(), "--".as_ref(), source.as_ref(), mirror.as_ref()];
+    let settings: Vec<String> =
+        SERVED.iter().flat_map(|(key, value)| ["-c".to_owned(), format!("{key}={value}")]).collect();
+    let mut arguments: Vec<&OsStr> = ["clone", "--quiet", "--bare"].map(OsStr::new).to_vec();
+    arguments.extend(settings.iter().map(OsStr::new));
+    arguments.extend([OsStr::new("--"), source.as_ref(), mirror.as_ref()]);
     run(&source, &arguments).await?;
-    for (key, value) in SERVED {
-        run(mirror, &["config", key, value]).await?;
+    if let Some(branch) = named_head(&source).await? {
+        return Ok(branch);
     }
-    Ok(())
+    let branch = "main".to_owned();
+    run(mirror, &["symbolic-ref", "HEAD", &format!("refs/heads/{branch}")]).await?;
+    update(&source, mirror, &branch).await?;
+    Ok(branch)
 }
 
 /// Brings the branches and tags of the copy up to date with the user's repository.
-pub(crate) async fn update(source: &Path, mirror: &Path) -> Result<(), Error> {
-    let source = std::path::absolute(source).map_err(|problem| Error::File {
-        action: "find",
-        path: source.to_owned(),
-        source: problem,
-    })?;
-    let arguments: [&OsStr; 8] = [
-        "fetch".as_ref(),
-        "--quiet".as_ref(),
-        "--prune".as_ref(),
-        "--no-tags".as_ref(),
-        "--".as_ref(),
-        source.as_ref(),
-        "+refs/heads/*:refs/heads/*".as_ref(),
-        "+refs/tags/*:refs/tags/*".as_ref(),
-    ];
+///
+/// A checkout that a CI job works on has a detached HEAD and no branches. There HEAD is served as
+/// the default branch.
+pub(crate) async fn update(source: &Path, mirror: &Path, default_branch: &str) -> Result<(), Error> {
+    let source = absolute(source)?;
+    let head = format!("+HEAD:refs/heads/{default_branch}");
+    let mut arguments: Vec<&OsStr> =
+        ["fetch", "--quiet", "--prune", "--no-tags", "--update-shallow", "--"].map(OsStr::new).to_vec();
+    arguments.push(source.as_ref());
+    arguments.extend(["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"].map(OsStr::new));
+    if named_head(&source).await?.is_none() && !has_branch(&source, default_branch).await? {
+        arguments.push(head.as_ref());
+    }
     run(mirror, &arguments).await.map(drop)
 }
 
-/// The branch that HEAD names, also when it has no commit yet.
-pub(crate) async fn head_branch(repository: &Path) -> Result<String, Error> {
+async fn has_branch(repository: &Path, name: &str) -> Result<bool, Error> {
+    let listed = text(repository, &["for-each-ref", "--format=%(refname)", &format!("refs/heads/{name}")]).await?;
+    Ok(!listed.is_empty())
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, Error> {
+    std::path::absolute(path).map_err(|source| Error::File { action: "find", path: path.to_owned(), source })
+}
+
+/// The branch that HEAD names, also when it has no commit yet; none if HEAD is detached.
+async fn named_head(repository: &Path) -> Result<Option<String>, Error> {
     match text(repository, &["symbolic-ref", "--short", "HEAD"]).await {
-        Ok(name) => Ok(name),
-        // A detached HEAD names no branch; GitLab's own default is then as good as any.
-        Err(Error::Git { .. }) => Ok("main".to_owned()),
+        Ok(name) => Ok(Some(name)),
+        Err(Error::Git { .. }) => Ok(None),
         Err(other) => Err(other),
     }
 }

@@ -56,6 +56,7 @@ use std::time::SystemTime;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::project::Project;
 use crate::state::{Shared, World};
@@ -78,15 +79,17 @@ pub const RAW_PROJECT: &str = "fake/jobs";
 pub struct FakeGitlab {
     shared: Arc<Shared>,
     runner_token: String,
-    accepting: JoinHandle<()>,
+    /// Owns the listener and all connections; none once stopped.
+    serving: Option<JoinHandle<()>>,
+    stop: CancellationToken,
     /// Removed on drop.
     _scratch: TempDir,
 }
 
 impl Drop for FakeGitlab {
     fn drop(&mut self) {
-        // The task owns the listener and all connections.
-        self.accepting.abort();
+        // The task ends at its next turn. Who must know that it has ended calls `stop`.
+        self.stop.cancel();
     }
 }
 
@@ -111,11 +114,11 @@ impl FakeGitlab {
             let id = world.next_id("project");
             let mirror = git::mirror_path(scratch.path(), id);
             check_project_path(&world, &path)?;
-            git::copy(&source, &mirror).await?;
+            let default_branch = git::copy(&source, &mirror).await?;
             let project = Project {
                 id,
                 path,
-                default_branch: git::head_branch(&mirror).await?,
+                default_branch,
                 mirror: Some(mirror),
                 source: Some(source),
                 variables: builder.variables.clone(),
@@ -140,8 +143,19 @@ impl FakeGitlab {
         let shared =
             Arc::new(Shared::new(builder.settings, format!("http://{address}"), scratch.path().to_owned(), world));
         let router = routes::router(Arc::clone(&shared));
-        let accepting = tokio::spawn(server::serve(listener, router, Arc::clone(&shared)));
-        Ok(Self { shared, runner_token, accepting, _scratch: scratch })
+        let stop = CancellationToken::new();
+        let serving = server::serve(listener, router, Arc::clone(&shared), stop.clone());
+        Ok(Self { shared, runner_token, serving: Some(tokio::spawn(serving)), stop, _scratch: scratch })
+    }
+
+    /// Ends all connections and removes all files, and returns when that is done. Dropping does the
+    /// same without waiting.
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        if let Some(serving) = self.serving.take() {
+            // It only fails if it panicked, and then it has ended as well.
+            let _ = serving.await;
+        }
     }
 
     /// The address it listens on, `http://127.0.0.1:PORT`.
@@ -240,12 +254,12 @@ impl FakeGitlab {
         self.wait_for(id, |job| job.status.is_finished()).await
     }
 
-    /// Waits until a job's log contains `text`.
+    /// Waits until a job's log contains `text`, which must not be empty.
     pub async fn wait_trace(&self, id: u64, text: &str) {
         self.shared
             .wait_until(|world| {
                 let trace = world.jobs.get(&id)?.trace.bytes();
-                String::from_utf8_lossy(trace).contains(text).then_some(())
+                trace.windows(text.len().max(1)).any(|part| part == text.as_bytes()).then_some(())
             })
             .await;
     }

@@ -22,7 +22,7 @@ pub(crate) async fn create(
     let Some(mirror) = &project.mirror else {
         return Err(Error::Project { path: path.to_owned(), problem: "has no repository" });
     };
-    let origin = origin(&project, mirror, reference, variables, source).await?;
+    let origin = origin(shared, &project, mirror, reference, variables, source).await?;
     let definition = git::file(mirror, &origin.commit.sha, DEFINITION)
         .await?
         .ok_or_else(|| ci::DefinitionError::missing(DEFINITION))?;
@@ -38,7 +38,7 @@ pub(crate) async fn enqueue(shared: &Shared, spec: JobSpec) -> Result<u64, Error
     let plans = vec![spec.into_plan()];
     let pipeline = match &project.mirror {
         Some(mirror) => {
-            let origin = origin(&project, mirror, reference.as_deref(), Vec::new(), "api").await?;
+            let origin = origin(shared, &project, mirror, reference.as_deref(), Vec::new(), "api").await?;
             add(shared, mirror, origin, plans).await?
         }
         None => {
@@ -73,6 +73,7 @@ fn find_project(shared: &Shared, path: &str) -> Result<Project, Error> {
 }
 
 async fn origin(
+    shared: &Shared,
     project: &Project,
     mirror: &Path,
     reference: Option<&str>,
@@ -80,7 +81,8 @@ async fn origin(
     source: &'static str,
 ) -> Result<PipelineOrigin, Error> {
     if let Some(source) = &project.source {
-        git::update(source, mirror).await?;
+        let _alone = shared.git.lock().await;
+        git::update(source, mirror, &project.default_branch).await?;
     }
     let name = reference.unwrap_or(&project.default_branch);
     let found = git::resolve(mirror, name)
@@ -106,7 +108,10 @@ async fn add(
     plans: Vec<crate::plan::JobPlan>,
 ) -> Result<u64, Error> {
     let id = shared.write(|world| world.next_id("pipeline"));
-    git::keep_pipeline(mirror, id, &origin.commit.sha).await?;
+    {
+        let _alone = shared.git.lock().await;
+        git::keep_pipeline(mirror, id, &origin.commit.sha).await?;
+    }
     shared.write(|world| world.add_pipeline(id, origin, plans))?;
     Ok(id)
 }

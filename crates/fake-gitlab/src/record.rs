@@ -141,12 +141,17 @@ impl Records {
         self.list.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
+    fn find(&self, fits: &impl Fn(&Record) -> bool) -> Option<Record> {
+        let list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        list.iter().find(|record| fits(record)).cloned()
+    }
+
     /// Waits for a request that fits; looks at those that are already there first.
     pub(crate) async fn wait_for(&self, fits: impl Fn(&Record) -> bool) -> Record {
         let mut added = self.added.subscribe();
         loop {
             added.borrow_and_update();
-            if let Some(found) = self.all().into_iter().find(&fits) {
+            if let Some(found) = self.find(&fits) {
                 return found;
             }
             if added.changed().await.is_err() {

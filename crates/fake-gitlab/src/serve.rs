@@ -18,6 +18,7 @@ pub(crate) async fn serve(options: &Server) -> Result<Exit, Error> {
         failed = keep_state(&gitlab, options) => { failed?; }
     }
     write_state(&gitlab, options)?;
+    gitlab.stop().await;
     Ok(Exit::Done)
 }
 
@@ -46,6 +47,7 @@ pub(crate) async fn run(options: &Server, project: &str, reference: Option<&str>
     }
     complain(&format!("pipeline {pipeline}: {}", gitlab.pipeline_status(pipeline).as_str()));
     write_state(&gitlab, options)?;
+    gitlab.stop().await;
     Ok(exit)
 }
 

@@ -13,15 +13,19 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 use crate::faults::{Action, Cut};
 use crate::job::Trace;
 use crate::record::Record;
 use crate::state::Shared;
+use crate::token;
 
 /// JSON bodies up to this size are kept in the record.
 const RECORDED_JSON: usize = 64 << 10;
+
+const REQUEST_ID: &str = "x-request-id";
 
 /// The address a request came from, as a request extension.
 #[derive(Debug, Clone, Copy)]
@@ -32,11 +36,12 @@ pub(crate) struct Peer(pub(crate) IpAddr);
 #[error("cut on purpose")]
 struct ConnectionCut;
 
-/// Serves until the task is aborted; its connections end with it.
-pub(crate) async fn serve(listener: TcpListener, router: Router, shared: Arc<Shared>) {
+/// Serves until told to stop; its connections end with it.
+pub(crate) async fn serve(listener: TcpListener, router: Router, shared: Arc<Shared>, stop: CancellationToken) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
+            () = stop.cancelled() => break,
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
                     connections.spawn(converse(stream, peer.ip(), router.clone(), Arc::clone(&shared)));
@@ -50,6 +55,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, shared: Arc<Sha
             Some(_) = connections.join_next() => {}
         }
     }
+    connections.shutdown().await;
 }
 
 async fn converse(stream: TcpStream, peer: IpAddr, router: Router, shared: Arc<Shared>) {
@@ -93,10 +99,13 @@ async fn answer(
     let body = observed(Body::new(body), Arc::clone(&seen), is_json);
     let request = Request::from_parts(parts, body);
     let action = shared.faults.hit(&method, &path);
-    let answered = match action {
+    let mut answered = match action {
         None => Ok(call(&mut router, request).await),
         Some(action) => misbehave(&shared, &mut router, request, &path, action).await,
     };
+    if let Ok(response) = &mut answered {
+        name_request(response, headers.get(REQUEST_ID));
+    }
 
     let seen = std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
     shared.records.add(Record {
@@ -112,6 +121,14 @@ async fn answer(
         took: began.elapsed(),
     });
     answered
+}
+
+/// Every answer carries the request's id, the client's own if it gave one.
+fn name_request(response: &mut Response<Body>, given: Option<&HeaderValue>) {
+    let id = given.cloned().or_else(|| HeaderValue::from_str(&token::hex().ok()?).ok());
+    if let Some(id) = id {
+        response.headers_mut().entry(REQUEST_ID).or_insert(id);
+    }
 }
 
 async fn call(router: &mut Router, request: Request<Body>) -> Response<Body> {

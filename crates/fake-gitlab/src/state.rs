@@ -29,6 +29,8 @@ pub(crate) struct Shared {
     pub(crate) scratch: PathBuf,
     pub(crate) faults: Faults,
     pub(crate) records: Records,
+    /// Held while git writes to a copy; it refuses to have two of its own do so at once.
+    pub(crate) git: tokio::sync::Mutex<()>,
     world: Mutex<World>,
     /// Counts writes; the number means nothing.
     changed: watch::Sender<u64>,
@@ -42,6 +44,7 @@ impl Shared {
             scratch,
             faults: Faults::default(),
             records: Records::default(),
+            git: tokio::sync::Mutex::new(()),
             world: Mutex::new(world),
             changed: watch::Sender::new(0),
         }

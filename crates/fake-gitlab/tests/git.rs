@@ -203,3 +203,48 @@ async fn jobs_are_told_the_external_address() {
         assert_eq!(support::variable(&payload, key), Some(value), "{key}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_detached_shallow_checkout_is_served_as_the_default_branch() {
+    let origin = Repository::with(&[DEFINITION]);
+    for number in 0..5 {
+        origin.commit(&format!("commit {number}"), &[("file", &number.to_string())]);
+    }
+    let sha = origin.git(&["rev-parse", "HEAD"]);
+    let folder = tempfile::tempdir().unwrap();
+    let checkout = folder.path();
+    git(checkout, &["init", "-q"]);
+    let refspec = "+refs/heads/main:refs/remotes/origin/main";
+    let url = format!("file://{}", origin.path().display());
+    git(checkout, &["fetch", "-q", "--depth", "2", &url, refspec]);
+    git(checkout, &["checkout", "-q", "--detach", &sha]);
+
+    let gitlab = FakeGitlab::builder().project("group/app", checkout).start().await.unwrap();
+    for reference in [None, Some("main")] {
+        gitlab.create_pipeline("group/app", reference, Vec::new()).await.unwrap();
+        let payload = take(&gitlab).await;
+        assert_eq!(payload["git_info"]["sha"], sha);
+        let copy = tempfile::tempdir().unwrap();
+        git(copy.path(), &["clone", "-q", &repo_url(&payload), "copy"]);
+        assert_eq!(std::fs::read_to_string(copy.path().join("copy/file")).unwrap(), "4");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repository_without_commits_has_no_branch_to_run() {
+    let folder = tempfile::tempdir().unwrap();
+    git(folder.path(), &["init", "-q", "-b", "main"]);
+    let gitlab = FakeGitlab::builder().project("group/app", folder.path()).start().await.unwrap();
+    let problem = gitlab.create_pipeline("group/app", None, Vec::new()).await.unwrap_err();
+    assert_eq!(problem.to_string(), "project `group/app`: no branch or tag `main`");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_pipelines_at_once_do_not_disturb_each_other() {
+    let repository = Repository::with(&[DEFINITION]);
+    let gitlab = FakeGitlab::builder().project("group/app", repository.path()).start().await.unwrap();
+    repository.commit("new", &[("x", "y")]);
+    let made = futures::future::join_all((0..8).map(|_| gitlab.create_pipeline("group/app", None, Vec::new()))).await;
+    let ids: std::collections::BTreeSet<u64> = made.into_iter().map(Result::unwrap).collect();
+    assert_eq!(ids.len(), 8);
+}

@@ -116,16 +116,25 @@ async fn events_stream_every_change_from_the_start() {
 }
 
 #[tokio::test]
-async fn nothing_is_served_after_the_drop() {
+async fn nothing_is_served_after_the_stop() {
     let gitlab = FakeGitlab::start().await.unwrap();
     let url = format!("{}/api/v4/version", gitlab.url());
-    send(client().get(&url)).await.expect(401);
-    let held = client();
-    send(held.get(&url)).await.expect(401);
-    drop(gitlab);
-    // The task is aborted at its next turn; a kept connection and a new one both end.
-    tokio::task::yield_now().await;
-    assert!(held.get(&url).send().await.is_err());
+    let kept = client();
+    send(kept.get(&url)).await.expect(401);
+    gitlab.stop().await;
+    for client in [kept, client()] {
+        assert!(client.get(&url).send().await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn answers_carry_the_requests_id() {
+    let gitlab = FakeGitlab::start().await.unwrap();
+    let url = format!("{}/api/v4/version", gitlab.url());
+    let named = send(client().get(&url).header("X-Request-Id", "0123")).await;
+    assert_eq!(named.header("x-request-id"), Some("0123"));
+    let unnamed = send(client().get(&url)).await;
+    assert_eq!(unnamed.header("x-request-id").map(str::len), Some(32));
 }
 
 #[tokio::test]

@@ -28,12 +28,11 @@ impl Drop for Program {
 
 impl Program {
     fn start(args: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_fake-gitlab"))
-            .args(args)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::start_with(Command::new(env!("CARGO_BIN_EXE_fake-gitlab")).args(args))
+    }
+
+    fn start_with(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut next = || lines.next().expect("a line on stdout").unwrap();
         let url = next();
@@ -55,7 +54,7 @@ impl Program {
         send(client().post(format!("{}{path}", self.url)).json(&body)).await
     }
 
-    /// Acts as a runner until the program ends or `jobs` jobs were finished.
+    /// Acts as a runner: takes as many jobs as there are states, and ends each with its state.
     async fn run_jobs(&self, states: &[&str]) {
         let mut last_update = None;
         for state in states {
@@ -153,6 +152,20 @@ async fn run_ends_with_the_pipelines_result_and_writes_the_state() {
     }
     let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
     assert_eq!(left.len(), 1, "{left:?}");
+}
+
+#[tokio::test]
+async fn nothing_is_left_behind() {
+    let repository = Repository::with(&[(".gitlab-ci.yml", "a: {script: x}\n")]);
+    let scratch = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fake-gitlab"));
+    command.args(["serve", "--project", &project(&repository)]).env("TMPDIR", scratch.path());
+    let program = Program::start_with(&mut command);
+    assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 1);
+    program.terminate("-TERM");
+    let (status, stderr) = program.wait();
+    assert_eq!(status.code(), Some(0), "{stderr}");
+    assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0);
 }
 
 #[tokio::test]

@@ -9,12 +9,14 @@ mod credentials;
 mod environment;
 mod images;
 mod metadata;
+mod network;
 mod overwrites;
 mod patch;
 mod placement;
 mod pull_policy;
 mod quantity;
 mod resources;
+mod secrets;
 mod security;
 mod services;
 #[cfg(test)]
@@ -23,14 +25,9 @@ mod volumes;
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::{
-    HostAlias, LocalObjectReference, Pod, PodDNSConfig, PodDNSConfigOption, PodSpec, Secret,
-};
+use k8s_openapi::api::core::v1::{LocalObjectReference, Pod, PodSpec, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use runner_core::config::kubernetes::{DnsConfig, DnsPolicy};
 use runner_core::config::{Kubernetes, Runner};
-use runner_core::control;
 use runner_core::duration::GoDuration;
 use runner_core::failure::FailureReason;
 use runner_core::flags::Flags;
@@ -49,9 +46,6 @@ use volumes::Volumes;
 /// The helper ends the job itself. The pod's own deadline is for a helper that does not: it must leave room for pulling the
 /// images, which counts, and for the quarter of an hour in which a finished helper waits for its log to be fetched.
 const BEYOND_TIMEOUT: u64 = 3600;
-/// Most a Secret can hold, in bytes; a rule of the API server.
-const SECRET_MAX: usize = 1024 * 1024;
-
 /// Everything the plan depends on.
 pub(crate) struct PodInput<'a> {
     /// The job's line; goes into the Secret as it is.
@@ -64,7 +58,7 @@ pub(crate) struct PodInput<'a> {
     pub(crate) variables: &'a Variables,
     /// The job's feature flags, resolved.
     pub(crate) flags: &'a Flags,
-    /// Value of the label that says whose pod it is: [`control::LABEL_SYSTEM_ID`].
+    /// Value of the label that says whose pod it is: [`runner_core::control::LABEL_SYSTEM_ID`].
     pub(crate) owner: &'a str,
     /// 0 for the job's first pod; part of the name from the second on.
     pub(crate) attempt: u32,
@@ -219,9 +213,9 @@ fn assemble(input: &PodInput<'_>, config: &Kubernetes, notes: &mut Vec<Note>) ->
         affinity: placement::affinity(&config.affinity),
         automount_service_account_token: config.automount_service_account_token,
         containers,
-        dns_config: config.dns_config.as_ref().map(dns_config),
-        dns_policy: config.dns_policy.and_then(dns_policy),
-        host_aliases: host_aliases(config, services::host_names(&services)?),
+        dns_config: config.dns_config.as_ref().map(network::dns_config),
+        dns_policy: config.dns_policy.and_then(network::dns_policy),
+        host_aliases: network::host_aliases(config, services::host_names(&services)?),
         image_pull_secrets: pull_secrets(config, credentials.is_some().then_some(&early.name)),
         node_selector: (!overwrites.node_selector.is_empty()).then(|| overwrites.node_selector.clone()),
         priority_class_name: set(&config.priority_class_name),
@@ -246,8 +240,8 @@ fn assemble(input: &PodInput<'_>, config: &Kubernetes, notes: &mut Vec<Note>) ->
     };
     Ok(PodPlan {
         pod: Pod { metadata, spec: Some(spec), status: None },
-        secret: job_secret(input, &namespace, name)?,
-        early_secrets: early_secret(input, &namespace, early, credentials)?.into_iter().collect(),
+        secret: secrets::job_secret(input, &namespace, name)?,
+        early_secrets: secrets::early_secret(input, &namespace, early, credentials)?.into_iter().collect(),
         namespace,
         policies: draft.pull,
         notes: lines(notes),
@@ -321,89 +315,6 @@ fn pull_secrets(config: &Kubernetes, own: Option<&String>) -> Option<Vec<LocalOb
     let names = config.image_pull_secrets.iter().chain(own);
     let list: Vec<_> = names.map(|name| LocalObjectReference { name: name.clone() }).collect();
     (!list.is_empty()).then_some(list)
-}
-
-fn host_aliases(config: &Kubernetes, services: Vec<String>) -> Option<Vec<HostAlias>> {
-    let own = (!services.is_empty()).then(|| HostAlias { ip: "127.0.0.1".to_owned(), hostnames: Some(services) });
-    let configured = config
-        .host_aliases
-        .iter()
-        .map(|alias| HostAlias { ip: alias.ip.clone(), hostnames: Some(alias.hostnames.clone()) });
-    let list: Vec<_> = own.into_iter().chain(configured).collect();
-    (!list.is_empty()).then_some(list)
-}
-
-fn dns_policy(policy: DnsPolicy) -> Option<String> {
-    let name = match policy {
-        DnsPolicy::Unset => return None,
-        DnsPolicy::None => "None",
-        DnsPolicy::Default => "Default",
-        DnsPolicy::ClusterFirst => "ClusterFirst",
-        DnsPolicy::ClusterFirstWithHostNet => "ClusterFirstWithHostNet",
-    };
-    Some(name.to_owned())
-}
-
-fn dns_config(wanted: &DnsConfig) -> PodDNSConfig {
-    let list = |list: &Vec<String>| (!list.is_empty()).then(|| list.clone());
-    let options = wanted
-        .options
-        .iter()
-        .map(|option| PodDNSConfigOption { name: Some(option.name.clone()), value: option.value.clone() });
-    PodDNSConfig {
-        nameservers: list(&wanted.nameservers),
-        searches: list(&wanted.searches),
-        options: (!wanted.options.is_empty()).then(|| options.collect()),
-    }
-}
-
-/// The job line, and the certificates to trust beside it.
-fn job_secret(input: &PodInput<'_>, namespace: &str, name: String) -> Result<Secret, Refusal> {
-    let line = serde_json::to_vec(input.line).map_err(|err| Refusal::system(format!("writing the job line: {err}")))?;
-    let mut data = BTreeMap::from([(control::SECRET_JOB_KEY.to_owned(), ByteString(line))]);
-    if let Some(ca) = &input.files.ca {
-        data.insert(control::SECRET_CA_KEY.to_owned(), ByteString(ca.clone().into_bytes()));
-    }
-    secret(input, namespace, name, "Opaque", data)
-}
-
-/// One Secret for the variables of services and for pull credentials: the type of the latter allows further keys.
-fn early_secret(
-    input: &PodInput<'_>,
-    namespace: &str,
-    early: EarlySecret,
-    credentials: Option<Vec<u8>>,
-) -> Result<Option<Secret>, Refusal> {
-    let EarlySecret { name, mut data } = early;
-    let kind = if credentials.is_some() { "kubernetes.io/dockerconfigjson" } else { "Opaque" };
-    data.extend(credentials.map(|text| (".dockerconfigjson".to_owned(), ByteString(text))));
-    if data.is_empty() {
-        return Ok(None);
-    }
-    secret(input, namespace, name, kind, data).map(Some)
-}
-
-fn secret(
-    input: &PodInput<'_>,
-    namespace: &str,
-    name: String,
-    kind: &str,
-    data: BTreeMap<String, ByteString>,
-) -> Result<Secret, Refusal> {
-    let size: usize = data.values().map(|value| value.0.len()).sum();
-    if size > SECRET_MAX {
-        let message = format!("the job needs {size} bytes in one Kubernetes Secret, which can hold {SECRET_MAX}");
-        return Err(Refusal::system(message));
-    }
-    let key = (control::ANNOTATION_JOB_KEY.to_owned(), input.line.key().to_string());
-    let metadata = ObjectMeta {
-        name: Some(name),
-        namespace: Some(namespace.to_owned()),
-        labels: Some(metadata::owner_labels(input)),
-        annotations: Some(BTreeMap::from([key])),
-        ..ObjectMeta::default()
-    };
-    Ok(Secret { metadata, type_: Some(kind.to_owned()), data: Some(data), ..Secret::default() })
 }
 
 fn set(text: &str) -> Option<String> {

@@ -141,6 +141,9 @@ fn handler(wanted: &config::LifecycleHandler) -> LifecycleHandler {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+    use std::process::{Command, Stdio};
+
     use serde_json::json;
 
     use super::super::tests::Fixture;
@@ -167,8 +170,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let share = dir.path().to_str().unwrap();
         let script = wait_and_serve().replace(volumes::SHARE, share);
-        let run =
-            || std::process::Command::new("sh").args(["-c", &script]).stdout(std::process::Stdio::piped()).spawn();
+        let run = |script: &str| {
+            Command::new("sh").args(["-c", script]).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn()
+        };
 
         let mut waiting = run(&script.replace("TERM; ", "TERM; echo up; ")).unwrap();
         let mut up = [0; 3];

@@ -61,7 +61,7 @@ fn apply(document: &mut Value, patch: &PodSpecPatch, input: &PodInput<'_>) -> Re
         }
         PatchType::Strategic => {
             let wanted = wanted.as_object().ok_or("a strategic patch is a map of fields")?;
-            merge(object(document), wanted)?;
+            merge(document, wanted)?;
         }
     }
     Ok(())
@@ -92,11 +92,15 @@ fn merge_key(list: &str) -> Option<&'static str> {
     }
 }
 
-/// Merges the fields of `patch`: `null` removes, maps merge, lists merge by their key.
-fn merge(target: &mut Map<String, Value>, patch: &Map<String, Value>) -> Result<(), String> {
+/// Merges the fields of `patch` into `target`, which becomes a map: `null` removes, maps merge, lists merge by their key.
+fn merge(target: &mut Value, patch: &Map<String, Value>) -> Result<(), String> {
+    let mut fields = match target.take() {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
+    };
     match patch.get("$patch").map(|directive| directive.as_str().unwrap_or_default()) {
         None | Some("merge") => {}
-        Some("replace") => target.clear(),
+        Some("replace") => fields.clear(),
         Some(other) => return Err(format!("$patch: {other:?} cannot stand here")),
     }
     for (key, value) in patch.iter().filter(|(key, _)| *key != "$patch" && *key != "$retainKeys") {
@@ -104,19 +108,20 @@ fn merge(target: &mut Map<String, Value>, patch: &Map<String, Value>) -> Result<
             (Some(directive), _) => match directive.split_once('/') {
                 // Only the order of entries would differ, and a pod's lists that merge have none that matters.
                 Some(("setElementOrder", _)) => {}
-                Some(("deleteFromPrimitiveList", list)) => remove_from(target, list, value),
+                Some(("deleteFromPrimitiveList", list)) => remove_from(&mut fields, list, value),
                 _ => return Err(format!("directive {key} is not known")),
             },
-            (None, Value::Null) => drop(target.remove(key)),
-            (None, Value::Object(fields)) if is_deletion(fields) => drop(target.remove(key)),
-            (None, Value::Object(fields)) => merge(object(entry(target, key)), fields)?,
-            (None, Value::Array(list)) => merge_list(key, entry(target, key), list)?,
-            (None, plain) => drop(target.insert(key.clone(), plain.clone())),
+            (None, Value::Null) => drop(fields.remove(key)),
+            (None, Value::Object(map)) if is_deletion(map) => drop(fields.remove(key)),
+            (None, Value::Object(map)) => merge(fields.entry(key).or_insert(Value::Null), map)?,
+            (None, Value::Array(list)) => merge_list(key, fields.entry(key).or_insert(Value::Null), list)?,
+            (None, plain) => drop(fields.insert(key.clone(), plain.clone())),
         }
     }
     if let Some(Value::Array(keys)) = patch.get("$retainKeys") {
-        target.retain(|key, _| keys.iter().any(|kept| kept == key));
+        fields.retain(|key, _| keys.iter().any(|kept| kept == key));
     }
+    *target = Value::Object(fields);
     Ok(())
 }
 
@@ -125,34 +130,35 @@ fn merge_list(name: &str, target: &mut Value, patch: &[Value]) -> Result<(), Str
         *target = Value::Array(patch.to_vec());
         return Ok(());
     };
-    if !target.is_array() {
-        *target = Value::Array(Vec::new());
-    }
-    let Value::Array(entries) = target else { return Ok(()) };
-    let mut fields = Vec::new();
+    let mut entries = match target.take() {
+        Value::Array(entries) => entries,
+        _ => Vec::new(),
+    };
+    let mut maps = Vec::new();
     for wanted in patch {
         let map = wanted.as_object().ok_or_else(|| format!("an entry of {name} is not a map"))?;
         // `- $patch: replace` empties the list before the other entries are put in.
         if map.len() == 1 && map.get("$patch").is_some_and(|directive| directive == "replace") {
             entries.clear();
         } else {
-            fields.push(map);
+            maps.push(map);
         }
     }
-    for wanted in fields {
+    for wanted in maps {
         let id = wanted.get(key).ok_or_else(|| format!("an entry of {name} has no {key}"))?;
         let at = entries.iter().position(|entry| entry.get(key) == Some(id));
         match at {
             Some(at) if is_deletion(wanted) => drop(entries.remove(at)),
             None if is_deletion(wanted) => {}
-            Some(at) => merge(object(&mut entries[at]), wanted)?,
+            Some(at) => merge(&mut entries[at], wanted)?,
             None => {
-                let mut new = Map::new();
+                let mut new = Value::Null;
                 merge(&mut new, wanted)?;
-                entries.push(Value::Object(new));
+                entries.push(new);
             }
         }
     }
+    *target = Value::Array(entries);
     Ok(())
 }
 
@@ -163,21 +169,6 @@ fn is_deletion(fields: &Map<String, Value>) -> bool {
 fn remove_from(target: &mut Map<String, Value>, list: &str, values: &Value) {
     if let (Some(Value::Array(list)), Value::Array(values)) = (target.get_mut(list), values) {
         list.retain(|value| !values.contains(value));
-    }
-}
-
-fn entry<'a>(target: &'a mut Map<String, Value>, key: &str) -> &'a mut Value {
-    target.entry(key).or_insert(Value::Null)
-}
-
-/// `value` as a map; anything else becomes an empty one.
-fn object(value: &mut Value) -> &mut Map<String, Value> {
-    if !value.is_object() {
-        *value = Value::Object(Map::new());
-    }
-    match value {
-        Value::Object(map) => map,
-        _ => unreachable!("made an object above"),
     }
 }
 
@@ -304,7 +295,7 @@ restartPolicy: null
             (json!({}), json!({"env": ["x"]}), Err("an entry of env is not a map")),
         ] {
             let mut target = target;
-            let result = merge(object(&mut target), patch.as_object().unwrap());
+            let result = merge(&mut target, patch.as_object().unwrap());
             assert_eq!(result.map(|()| target), expected.map_err(str::to_owned), "{patch}");
         }
     }

@@ -203,17 +203,11 @@ mod tests {
             (&["a b", "a,b"], &["a", "b"]),
             (&["db", "db", ""], &["db", "svc-0", "svc-1"]),
             (&["alpine,foo,bar"; 4], &["alpine", "foo", "bar", "svc-0"]),
-            (&["svc-0", "", "build", "helper"], &["svc-0", "svc-1", "svc-1", "svc-2"]),
+            (&["svc-0", "", "build", "helper"], &["svc-0", "svc-1", "svc-2", "svc-3"]),
             (&["a.b"], &["svc-0"]),
         ] {
             let services: Vec<_> = aliases.iter().map(|alias| service(alias)).collect();
-            let made = names(json!(services));
-            assert_eq!(made.len(), expected.len());
-            let distinct: std::collections::BTreeSet<_> = made.iter().collect();
-            assert_eq!(distinct.len(), made.len(), "{made:?}");
-            if aliases[0] != "svc-0" {
-                assert_eq!(made, expected);
-            }
+            assert_eq!(names(json!(services)), expected);
         }
     }
 

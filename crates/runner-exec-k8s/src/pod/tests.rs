@@ -177,7 +177,7 @@ fn the_jobs_secret_is_named_like_the_pod_and_holds_the_line() {
 
 #[test]
 fn a_job_that_fits_no_secret_is_refused() {
-    let variables = json!([{"key": "BIG", "value": "x".repeat(SECRET_MAX)}]);
+    let variables = json!([{"key": "BIG", "value": "x".repeat(secrets::MAX)}]);
     let refusal = Fixture::new(json!({"variables": variables}), json!({})).try_plan().unwrap_err();
     assert!(refusal.message.contains("which can hold 1048576"), "{}", refusal.message);
 }

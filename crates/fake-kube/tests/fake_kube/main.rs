@@ -5,8 +5,10 @@
 mod bed;
 
 mod collects;
+mod control;
 mod deletes;
 mod faults;
+mod kubectl;
 mod logs;
 mod pods;
 mod program;

@@ -39,8 +39,13 @@ async fn an_optional_secret_appears_when_it_and_then_the_pod_changes() {
         json!({"secret": {"secretName": "late", "optional": true, "defaultMode": 0o400}}),
     ))
     .await;
-    bed.wait_for_start("late").await;
+    let running = bed.wait_for_start("late").await;
     bed.create_secret(json!({"metadata": {"name": "late"}, "stringData": {"payload": "here\n"}})).await;
+    // The life of another pod is time enough for a kubelet that would look by itself.
+    bed.output_of(pod("other", "true")).await;
+    let uid = running["metadata"]["uid"].as_str().unwrap();
+    let payload = bed.kube.root().join("p").join(&uid[..8]).join("v/v/payload");
+    assert!(!payload.exists(), "a secret alone wakes nobody");
     let patch = Patch::Merge(json!({"metadata": {"annotations": {"look": "again"}}}));
     bed.api().patch("late", &PatchParams::default(), &patch).await.unwrap();
     bed.wait_for_phase("late", "Succeeded").await;

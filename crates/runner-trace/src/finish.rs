@@ -23,12 +23,18 @@ const DRAIN: usize = 256 * 1024;
 impl Delivery {
     /// Delivers the rest and the result. `None` if text that `close` announces is missing.
     pub(crate) async fn finish(&mut self) -> Result<Option<Done>, Error> {
-        let mut refusals = 0;
+        let (mut refusals, mut asked_again) = (0, false);
         loop {
             self.flush().await?;
             let Some(close) = self.result() else { return Ok(None) };
             let output = if self.wanted == Wanted::Nothing { self.taken } else { self.log.output() };
             if let Some(ahead) = self.log.ahead() {
+                if !asked_again {
+                    // it may have been mistaken: offer it the text again that it was not seen to take
+                    asked_again = true;
+                    self.log.seek(self.taken.bytes);
+                    continue;
+                }
                 tracing::warn!("job {}: GitLab's log has {ahead} bytes more than its journal", self.key);
             }
             let state = match close.state {

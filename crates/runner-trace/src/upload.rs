@@ -159,9 +159,14 @@ impl Delivery {
     /// Waits for the next thing to do.
     async fn step(&mut self) -> Step {
         loop {
+            // asked before the journal is looked at: the end is told after the last line is written
+            let ended = self.input_ended.is_cancelled();
             let written = *self.written.borrow_and_update();
             if written.closed && self.incomplete_at != Some(written.len) {
                 return Step::Finish;
+            }
+            if ended {
+                return Step::Ended;
             }
             let waits = self.wanted == Wanted::All && self.log.waiting() > 0;
             let now = Instant::now();
@@ -173,7 +178,7 @@ impl Delivery {
             tokio::select! {
                 // its sender lives as long as the journal, which `log` holds
                 _ = self.written.changed() => {}
-                () = self.input_ended.cancelled() => return Step::Ended,
+                () = self.input_ended.cancelled() => {}
                 () = at(send_at) => return Step::Send,
                 () = at(alive_at) => return Step::KeepAlive,
             }

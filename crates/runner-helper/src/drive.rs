@@ -2,6 +2,8 @@
 
 mod artifacts;
 mod build;
+mod cache;
+mod cache_key;
 mod control;
 mod course;
 mod expand;

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::build::{Build, Lost};
+use super::cache;
 use super::failure::{Failure, check};
 use super::git::{self, Git};
 use super::handed_over;
@@ -115,13 +116,9 @@ impl<'a> Course<'a> {
             Err(stopped) => return Err(stopped),
         };
         let success = result.is_ok();
-        for uploaded in [self.save_caches(success).await, self.upload_artifacts(success).await] {
-            match uploaded {
-                Ok(()) => {}
-                Err(Broken::Failed(failure)) => result = result.and(Err(failure)),
-                Err(stopped) => return Err(stopped),
-            }
-        }
+        let saved = failed(self.save_caches(success).await)?;
+        let uploaded = failed(self.upload_artifacts(success).await)?;
+        result = result.and(saved).and(uploaded);
         self.clean_up().await?;
         Ok(result?)
     }
@@ -193,11 +190,32 @@ impl<'a> Course<'a> {
     }
 
     async fn restore_caches(&mut self) -> Result<(), Broken> {
-        Ok(())
+        if !cache::is_to_be_restored(self.job) {
+            return Ok(());
+        }
+        self.attempts("RESTORE_CACHE_ATTEMPTS"); // for its warning: nothing that fails here gets better
+        let name = "restore_cache";
+        self.open(name, "Restoring cache", Phase::Before)?;
+        let result = until_stopped(&self.limits, Phase::Before, cache::restore(self.job, &self.log)).await;
+        self.end(name, &result);
+        result
     }
 
-    async fn save_caches(&mut self, _success: bool) -> Result<(), Broken> {
-        Ok(())
+    async fn save_caches(&mut self, success: bool) -> Result<(), Broken> {
+        if !cache::is_to_be_saved(self.job, success) {
+            return Ok(());
+        }
+        let (name, heading) = if success {
+            ("archive_cache", "Saving cache for successful job")
+        } else {
+            ("archive_cache_on_failure", "Saving cache for failed job")
+        };
+        self.open(name, heading, Phase::After)?;
+        let env = self.environment();
+        let save = cache::save(self.job, &self.log, &self.git, &self.local, &env, success);
+        let result = until_stopped(&self.limits, Phase::After, save).await;
+        self.end(name, &result);
+        result
     }
 
     async fn download_artifacts(&mut self) -> Result<(), Broken> {
@@ -497,6 +515,15 @@ impl<'a> Course<'a> {
             "{name} could not run to completion because the timeout was exceeded. For more control over job and script \
              timeouts see: https://docs.gitlab.com/ci/runners/configure_runners/#set-script-and-after_script-timeouts"
         ));
+    }
+}
+
+/// A stage's failure, which lets the job go on; what stops the whole job is the error.
+fn failed(result: Result<(), Broken>) -> Result<Result<(), Failure>, Broken> {
+    match result {
+        Ok(()) => Ok(Ok(())),
+        Err(Broken::Failed(failure)) => Ok(Err(failure)),
+        Err(stopped) => Err(stopped),
     }
 }
 

@@ -122,7 +122,7 @@ impl Client {
 
     /// Reports a job's state.
     pub async fn update_job(&self, update: &JobUpdate<'_>) -> Result<Answer<Updated>, Error> {
-        self.send(&Request::update_job(update)).await?.updated()
+        self.send(&Request::update_job(update)).await?.updated(update.state)
     }
 
     /// Sends one piece of a job's log.

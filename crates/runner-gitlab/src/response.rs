@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use crate::error::{Call, Error};
+use crate::request::UpdateState;
 
 /// Longest update interval that is taken over from the server.
 const MAX_INTERVAL: Duration = Duration::from_secs(15 * 60);
@@ -146,9 +147,10 @@ impl Response {
         Ok(JobReply::Job { id, payload, correlation_id })
     }
 
-    pub(crate) fn updated(&self) -> Result<Answer<Updated>, Error> {
+    pub(crate) fn updated(&self, state: UpdateState) -> Result<Answer<Updated>, Error> {
         let outcome = match self.status {
-            200 => Updated::Accepted, // also with `Job-Status: canceled`, which says how the job ended
+            // a final state is answered with how the job ended, and that may be `canceled`
+            200 if state != UpdateState::Running || !self.aborted() => Updated::Accepted,
             403 | 404 => Updated::Gone,
             _ if self.aborted() => Updated::Gone,
             202 => Updated::Later,
@@ -349,20 +351,23 @@ mod tests {
 
     #[test]
     fn the_answer_to_a_job_update() {
-        for (status, job_status, expected) in [
-            (200, "running", Some(Updated::Accepted)),
-            (200, "canceled", Some(Updated::Accepted)),
-            (202, "running", Some(Updated::Later)),
-            (202, "canceled", Some(Updated::Gone)),
-            (403, "", Some(Updated::Gone)),
-            (404, "", Some(Updated::Gone)),
-            (412, "", Some(Updated::Resend)),
-            (409, "", None),
-            (500, "", None),
-            (500, "failed", Some(Updated::Gone)),
+        use UpdateState::{Failed, Running};
+        for (status, job_status, state, expected) in [
+            (200, "running", Running, Some(Updated::Accepted)),
+            (200, "canceling", Running, Some(Updated::Accepted)),
+            (200, "canceled", Running, Some(Updated::Gone)),
+            (200, "canceled", Failed, Some(Updated::Accepted)),
+            (202, "running", Failed, Some(Updated::Later)),
+            (202, "canceled", Failed, Some(Updated::Gone)),
+            (403, "", Running, Some(Updated::Gone)),
+            (404, "", Failed, Some(Updated::Gone)),
+            (412, "", Failed, Some(Updated::Resend)),
+            (409, "", Failed, None),
+            (500, "", Running, None),
+            (500, "failed", Running, Some(Updated::Gone)),
         ] {
-            let outcome = response(status, &[("job-status", job_status)], "").updated().ok().map(|a| a.outcome);
-            assert_eq!(outcome, expected, "{status} {job_status}");
+            let outcome = response(status, &[("job-status", job_status)], "").updated(state).ok().map(|a| a.outcome);
+            assert_eq!(outcome, expected, "{status} {job_status} {state:?}");
         }
     }
 

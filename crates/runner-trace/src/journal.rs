@@ -61,7 +61,9 @@ impl Journal {
         // the name of a new file is durable only with its folder
         File::open(folder.path()).and_then(|dir| dir.sync_all()).map_err(failed("opening"))?;
         let (written, contents) = scan(&file).map_err(failed("reading"))?;
-        file.set_len(written.len).map_err(failed("opening"))?;
+        if file.metadata().map_err(failed("opening"))?.len() > written.len {
+            file.set_len(written.len).map_err(failed("opening"))?;
+        }
         Ok((Self { file, name, written: watch::Sender::new(written) }, contents))
     }
 

@@ -53,8 +53,7 @@ async fn a_signal_stops_at_once() {
     let mut tool = site.start();
     tool.send(&[hello(), job.open()]).await;
     assert_eq!(tool.line().await["type"], "hello");
-    let pid = rustix::process::Pid::from_raw(i32::try_from(tool.pid()).unwrap()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    tool.terminate();
     assert_eq!(tool.exit().await.code, Some(143));
 }
 
@@ -89,4 +88,20 @@ async fn a_journal_that_cannot_be_made_is_named() {
     let ended = tool.end().await;
     assert_eq!(ended.code, Some(74), "{ended:#?}");
     assert!(ended.stderr.contains("events.ndjson: "), "{}", ended.stderr);
+}
+
+#[tokio::test]
+async fn a_full_disk_is_named_and_waited_out_while_uploads_go_on() {
+    let site = Site::new().await;
+    let (job, other) = (site.job().await, site.job().await);
+    std::os::unix::fs::symlink("/dev/full", site.folder(&job).join("events.ndjson")).unwrap();
+    let mut tool = site.start();
+    tool.send(&[hello()]).await;
+    tool.send(&other.whole(&"x".repeat(2_000_000))).await;
+    tool.send(&[job.open()]).await;
+    soon("the other job", site.gitlab.wait_finished(other.id)).await;
+    let error = soon("the error", tool.error_line()).await;
+    assert!(error.contains("events.ndjson: No space left"), "{error}");
+    tool.terminate();
+    assert_eq!(tool.exit().await.code, Some(143));
 }

@@ -14,7 +14,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
 /// No test waits longer for one event.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(45);
 
 /// Fails a test that waits for an event that does not come.
 pub(crate) async fn soon<T>(what: &str, event: impl Future<Output = T>) -> T {
@@ -253,6 +253,11 @@ impl Tool {
         .await;
     }
 
+    /// Sends as much as the tool takes.
+    pub(crate) async fn try_send(&mut self, text: &str) {
+        let _ = self.stdin().write_all(text.as_bytes()).await;
+    }
+
     /// The next line of its output.
     pub(crate) async fn line(&mut self) -> Value {
         let line = soon("a line on stdout", self.stdout.next_line()).await.unwrap().unwrap();
@@ -267,8 +272,21 @@ impl Tool {
         self.stdin.as_mut().unwrap()
     }
 
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id().unwrap()
+    /// SIGTERM.
+    pub(crate) fn terminate(&self) {
+        let pid = rustix::process::Pid::from_raw(i32::try_from(self.child.id().unwrap()).unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+
+    /// The next line of its stderr that tells an error.
+    pub(crate) async fn error_line(&mut self) -> String {
+        let mut lines = BufReader::new(&mut self.stderr).lines();
+        loop {
+            let line = lines.next_line().await.unwrap().unwrap();
+            if line.contains("ERROR") {
+                return line;
+            }
+        }
     }
 
     /// kill -9.

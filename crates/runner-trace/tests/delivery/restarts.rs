@@ -1,6 +1,7 @@
 use std::io::Write;
 
 use fake_gitlab::{Cut, Fault};
+use futures::StreamExt;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 use serde_json::Value;
@@ -123,31 +124,34 @@ fn job_lines(job: &Job, count: usize) -> (Vec<Value>, String) {
 #[tokio::test]
 async fn any_faults_and_kills_end_with_exactly_the_journals_text() {
     let mut runner = TestRunner::deterministic();
-    for _ in 0..12 {
-        let history = history().new_tree(&mut runner).unwrap().current();
-        let site = Site::new().await;
-        let job = site.job().await;
-        history.faults.iter().for_each(|(nth, kind)| site.fault(fault(*nth, *kind)));
-        let (lines, text) = job_lines(&job, history.lines);
-        for kill in &history.kills {
-            let mut tool = site.start();
-            tool.send(&[hello()]).await;
-            // a restarted executor may repeat what it is not sure of
-            tool.send(&lines[..lines.len().min(*kill)]).await;
-            assert_eq!(tool.line().await["type"], "hello");
-            tool.kill().await;
-        }
-        if site.folder(&job).exists() {
-            let mut tool = site.start();
-            tool.send(&[hello()]).await;
-            tool.send(&lines).await;
-            tool.send(&[end()]).await;
-            let ended = tool.end().await;
-            assert_eq!(ended.code, Some(0), "{history:?} {ended:#?}");
-        }
-        site.finished(&job, text.as_bytes());
-        assert!(!site.folder(&job).exists());
+    let histories: Vec<History> = (0..24).map(|_| history().new_tree(&mut runner).unwrap().current()).collect();
+    // a few at once: most of the time is waiting
+    futures::stream::iter(histories).for_each_concurrent(6, ends_with_exactly_the_journals_text).await;
+}
+
+async fn ends_with_exactly_the_journals_text(history: History) {
+    let site = Site::new().await;
+    let job = site.job().await;
+    history.faults.iter().for_each(|(nth, kind)| site.fault(fault(*nth, *kind)));
+    let (lines, text) = job_lines(&job, history.lines);
+    for kill in &history.kills {
+        let mut tool = site.start();
+        // a restarted executor may repeat what it is not sure of
+        let sent = lines[..lines.len().min(*kill)].iter().map(|line| format!("{line}\n")).collect::<String>();
+        tool.try_send(&format!("{}\n{sent}", hello())).await;
+        tool.kill().await;
     }
+    let mut tool = site.start();
+    tool.send(&[hello()]).await;
+    // what was done before the last kill is not done again
+    if site.folder(&job).exists() {
+        tool.send(&lines).await;
+    }
+    tool.send(&[end()]).await;
+    let ended = tool.end().await;
+    assert_eq!(ended.code, Some(0), "{history:?} {ended:#?}");
+    site.finished(&job, text.as_bytes());
+    assert!(!site.folder(&job).exists());
 }
 
 #[tokio::test]

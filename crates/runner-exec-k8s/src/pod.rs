@@ -10,6 +10,7 @@ mod environment;
 mod images;
 mod metadata;
 mod network;
+mod notes;
 mod overwrites;
 mod patch;
 mod placement;
@@ -25,17 +26,17 @@ mod volumes;
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{LocalObjectReference, Pod, PodSpec, Secret};
+use k8s_openapi::api::core::v1::{Pod, PodSpec, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use runner_core::config::{Kubernetes, Runner};
 use runner_core::duration::GoDuration;
-use runner_core::failure::FailureReason;
 use runner_core::flags::Flags;
 use runner_core::job::{JobLine, Payload};
-use runner_core::text;
 use runner_core::variables::Variables;
 
 use environment::EarlySecret;
+pub(crate) use notes::Refusal;
+use notes::{Note, lines};
 use overwrites::Overwrites;
 pub(crate) use pull_policy::{PullChoice, PullPolicies};
 use resources::{Owner, Resources};
@@ -46,6 +47,7 @@ use volumes::Volumes;
 /// The helper ends the job itself. The pod's own deadline is for a helper that does not: it must leave room for pulling the
 /// images, which counts, and for the quarter of an hour in which a finished helper waits for its log to be fetched.
 const BEYOND_TIMEOUT: u64 = 3600;
+
 /// Everything the plan depends on.
 pub(crate) struct PodInput<'a> {
     /// The job's line; goes into the Secret as it is.
@@ -109,57 +111,6 @@ pub(crate) struct PodPlan {
     pub(crate) environment_notes: Vec<String>,
 }
 
-/// Why there can be no pod for this job.
-#[derive(Debug)]
-pub(crate) struct Refusal {
-    pub(crate) reason: FailureReason,
-    /// For the job's last line.
-    pub(crate) message: String,
-    /// Lines for the log that come before it, with colours and line ends.
-    pub(crate) notes: Vec<String>,
-}
-
-impl Refusal {
-    /// The runner's or the job's settings cannot work.
-    fn configuration(message: impl Into<String>) -> Self {
-        Self { reason: FailureReason::RunnerConfigurationError, message: message.into(), notes: Vec::new() }
-    }
-
-    /// What GitLab Runner reports as its own failure although settings are the cause.
-    fn system(message: impl Into<String>) -> Self {
-        Self { reason: FailureReason::RunnerSystemFailure, ..Self::configuration(message) }
-    }
-}
-
-/// A line for the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Note {
-    Plain(String),
-    Warning(String),
-    Error(String),
-}
-
-impl Note {
-    #[cfg(test)]
-    fn text(&self) -> &str {
-        match self {
-            Self::Plain(text) | Self::Warning(text) | Self::Error(text) => text,
-        }
-    }
-
-    fn line(&self) -> String {
-        match self {
-            Self::Plain(text) => text::plain(text),
-            Self::Warning(text) => text::warning(text),
-            Self::Error(text) => text::error(text),
-        }
-    }
-}
-
-fn lines(notes: &[Note]) -> Vec<String> {
-    notes.iter().map(Note::line).collect()
-}
-
 /// What the containers are made from.
 struct Draft<'a> {
     input: &'a PodInput<'a>,
@@ -206,7 +157,7 @@ fn assemble(input: &PodInput<'_>, config: &Kubernetes, notes: &mut Vec<Note>) ->
         containers.push(services::container(&draft, service, index, &mut early, notes)?);
     }
 
-    let credentials = credentials(input, config, notes);
+    let credentials = credentials::of_job(input, config, notes);
     let (deadline, environment_notes) = deadline(input);
     let spec = PodSpec {
         active_deadline_seconds: deadline,
@@ -216,7 +167,7 @@ fn assemble(input: &PodInput<'_>, config: &Kubernetes, notes: &mut Vec<Note>) ->
         dns_config: config.dns_config.as_ref().map(network::dns_config),
         dns_policy: config.dns_policy.and_then(network::dns_policy),
         host_aliases: network::host_aliases(config, services::host_names(&services)?),
-        image_pull_secrets: pull_secrets(config, credentials.is_some().then_some(&early.name)),
+        image_pull_secrets: credentials::pull_secrets(config, credentials.is_some().then_some(&early.name)),
         node_selector: (!overwrites.node_selector.is_empty()).then(|| overwrites.node_selector.clone()),
         priority_class_name: set(&config.priority_class_name),
         resources: draft.resources.of(Owner::Pod),
@@ -298,23 +249,6 @@ fn deadline(input: &PodInput<'_>) -> (Option<i64>, Vec<Note>) {
     // The API server takes 32 bits.
     let seconds = timeout.saturating_add(BEYOND_TIMEOUT).min(i32::MAX as u64);
     (i64::try_from(seconds).ok(), vec![Note::Plain(note)])
-}
-
-/// What the job brings to pull images with, unless that is left to the service account.
-fn credentials(input: &PodInput<'_>, config: &Kubernetes, notes: &mut Vec<Note>) -> Option<Vec<u8>> {
-    if config.use_service_account_image_pull_secrets {
-        return None;
-    }
-    credentials::docker_config(input.variables, &input.payload.credentials, notes)
-}
-
-fn pull_secrets(config: &Kubernetes, own: Option<&String>) -> Option<Vec<LocalObjectReference>> {
-    if config.use_service_account_image_pull_secrets {
-        return None;
-    }
-    let names = config.image_pull_secrets.iter().chain(own);
-    let list: Vec<_> = names.map(|name| LocalObjectReference { name: name.clone() }).collect();
-    (!list.is_empty()).then_some(list)
 }
 
 fn set(text: &str) -> Option<String> {

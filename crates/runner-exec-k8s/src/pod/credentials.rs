@@ -5,18 +5,34 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use k8s_openapi::api::core::v1::LocalObjectReference;
+use runner_core::config::Kubernetes;
 use runner_core::job::Credential;
 use runner_core::variables::Variables;
 use serde_json::{Map, Value, json};
 
-use super::Note;
+use super::{Note, PodInput};
+
+/// What the job brings to pull images with, unless that is left to the service account.
+pub(super) fn of_job(input: &PodInput<'_>, config: &Kubernetes, notes: &mut Vec<Note>) -> Option<Vec<u8>> {
+    if config.use_service_account_image_pull_secrets {
+        return None;
+    }
+    docker_config(input.variables, &input.payload.credentials, notes)
+}
+
+/// What the pod names: the runner's Secrets, then our `own`.
+pub(super) fn pull_secrets(config: &Kubernetes, own: Option<&String>) -> Option<Vec<LocalObjectReference>> {
+    if config.use_service_account_image_pull_secrets {
+        return None;
+    }
+    let names = config.image_pull_secrets.iter().chain(own);
+    let list: Vec<_> = names.map(|name| LocalObjectReference { name: name.clone() }).collect();
+    (!list.is_empty()).then_some(list)
+}
 
 /// The text of `.dockerconfigjson`; `None` if there are no credentials.
-pub(super) fn docker_config(
-    variables: &Variables,
-    credentials: &[Credential],
-    notes: &mut Vec<Note>,
-) -> Option<Vec<u8>> {
+fn docker_config(variables: &Variables, credentials: &[Credential], notes: &mut Vec<Note>) -> Option<Vec<u8>> {
     let mut auths = Auths::default();
     let text = variables.value("DOCKER_AUTH_CONFIG");
     if !text.trim().is_empty() {

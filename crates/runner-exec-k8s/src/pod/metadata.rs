@@ -16,14 +16,14 @@ const MAX: usize = 63;
 /// The domain of annotations by which pod and executor talk: nobody else may set them.
 const CONTROL_DOMAIN: &str = "runner-tools.dev";
 
-/// `runner-<short token>-project-<id>-job-<id>`, from the second attempt on with its number. At most 63 characters; what is
-/// too much is cut before the job's id, which makes the name unique.
+/// `runner-<short token>-project-<id>-job-<id>`, for a replay with the name of the run, from the second attempt on with its
+/// number. At most 63 characters; what is too much is cut before the job's id, which makes the name unique.
 pub(super) fn pod_name(input: &PodInput<'_>) -> String {
     let attempt = if input.attempt == 0 { String::new() } else { format!("-{}", input.attempt) };
     let replay = input.replay.map(|run| format!("-{run}")).unwrap_or_default();
     let tail = format!("-job-{}{replay}{attempt}", input.payload.id);
     let mut head = project_name(input);
-    head.truncate(MAX - tail.len());
+    head.truncate(MAX.saturating_sub(tail.len()));
     format!("{}{tail}", head.trim_end_matches('-'))
 }
 

@@ -51,16 +51,16 @@ impl Overwrites {
         let account = &config.service_account_overwrite_allowed;
         let service_account =
             texts.one("ServiceAccount", &config.service_account, account, "KUBERNETES_SERVICE_ACCOUNT_OVERWRITE")?;
-        let mut maps = |name, allowed, prefix, split| texts.map(name, allowed, prefix, split);
-        let labels = maps("PodLabels", &config.pod_labels_overwrite_allowed, "KUBERNETES_POD_LABELS_", pair as Split)?;
-        let annotations =
-            maps("PodAnnotations", &config.pod_annotations_overwrite_allowed, "KUBERNETES_POD_ANNOTATIONS_", pair)?;
-        let mut node_selector = config.node_selector.clone();
+        let allowed = &config.pod_labels_overwrite_allowed;
+        let labels = texts.map("PodLabels", allowed, "KUBERNETES_POD_LABELS_", pair)?;
+        let allowed = &config.pod_annotations_overwrite_allowed;
+        let annotations = texts.map("PodAnnotations", allowed, "KUBERNETES_POD_ANNOTATIONS_", pair)?;
         let allowed = &config.node_selector_overwrite_allowed;
-        node_selector.extend(maps("NodeSelector", allowed, "KUBERNETES_NODE_SELECTOR_", pair)?);
-        let mut node_tolerations = config.node_tolerations.clone();
+        let mut node_selector = config.node_selector.clone();
+        node_selector.extend(texts.map("NodeSelector", allowed, "KUBERNETES_NODE_SELECTOR_", pair)?);
         let allowed = &config.node_tolerations_overwrite_allowed;
-        node_tolerations.extend(maps("NodeTolerations", allowed, "KUBERNETES_NODE_TOLERATIONS_", toleration)?);
+        let mut node_tolerations = config.node_tolerations.clone();
+        node_tolerations.extend(texts.map("NodeTolerations", allowed, "KUBERNETES_NODE_TOLERATIONS_", toleration)?);
         Ok(Self { namespace, service_account, node_selector, node_tolerations, labels, annotations })
     }
 }
@@ -79,7 +79,7 @@ impl Texts<'_> {
         if allowed.is_empty() || value.is_empty() {
             return Ok(configured.to_owned());
         }
-        check(&compile(name, allowed)?, &value)?;
+        check(name, allowed, &value)?;
         self.notes.push(Note::Plain(format!("{name:?} overwritten with {value:?}")));
         Ok(value)
     }
@@ -95,10 +95,9 @@ impl Texts<'_> {
         if allowed.is_empty() {
             return Ok(map);
         }
-        let allowed = compile(name, allowed)?;
         for variable in self.variables.iter().filter(|variable| variable.key.starts_with(prefix)) {
             let text = self.variables.expanded_value(variable);
-            check(&allowed, &text)?;
+            check(name, allowed, &text)?;
             let (key, value) = split(&text)?;
             self.notes.push(Note::Plain(format!("{name:?} {key:?} overwritten with {value:?}")));
             map.insert(key, value);
@@ -107,19 +106,17 @@ impl Texts<'_> {
     }
 }
 
-fn compile(name: &str, allowed: &str) -> Result<Regex, Refusal> {
-    Regex::new(allowed).map_err(|err| {
+/// Refuses a value that the expression does not match.
+fn check(name: &str, allowed: &str, value: &str) -> Result<(), Refusal> {
+    let expression = Regex::new(allowed).map_err(|err| {
         // The crate's message draws the expression over several lines.
         let why = err.to_string().replace('\n', " ");
         Refusal::configuration(format!("the expression that says which {name} jobs may ask for: {why}"))
-    })
-}
-
-fn check(allowed: &Regex, value: &str) -> Result<(), Refusal> {
-    if allowed.is_match(value) {
+    })?;
+    if expression.is_match(value) {
         return Ok(());
     }
-    Err(Refusal::configuration(format!("provided value {value:?} does not match {:?}", allowed.as_str())))
+    Err(Refusal::configuration(format!("provided value {value:?} does not match {allowed:?}")))
 }
 
 /// `key=value`.

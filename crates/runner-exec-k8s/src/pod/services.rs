@@ -3,6 +3,8 @@
 //! Source: GitLab Runner's Kubernetes executor, "service container naming" and "host alias names". They share the pod's
 //! network, so every name of a service is an entry of `/etc/hosts` that points to the pod itself.
 
+use k8s_openapi::api::core::v1::Container;
+use runner_core::config::Kubernetes;
 use runner_core::job::{Image, Variable};
 use serde_json::Value;
 
@@ -11,8 +13,6 @@ use super::images::{check_allowed, check_options, untagged};
 use super::resources::Owner;
 use super::volumes::Role;
 use super::{Draft, Note, PodInput, Refusal, containers, security};
-use k8s_openapi::api::core::v1::Container;
-use runner_core::config::Kubernetes;
 
 /// One service.
 #[derive(Debug)]

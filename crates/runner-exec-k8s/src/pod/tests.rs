@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::core::v1::Container;
 use runner_core::job::RunnerRef;
+use runner_core::text;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::plan::Variable;
-use crate::{Error, FakeGitlab};
+use crate::{Error, FakeGitlab, start};
 
 /// The server's rules, fixed while it runs.
 #[derive(Debug, Clone)]
@@ -150,6 +150,6 @@ impl Builder {
 
     /// Copies the repositories, binds the socket and serves until the result is dropped.
     pub async fn start(self) -> Result<FakeGitlab, Error> {
-        FakeGitlab::with(self).await
+        start::start(self).await
     }
 }

@@ -117,7 +117,7 @@ impl Artifact {
 /// A final state that waits for the log to be archived (GitLab runner API: the 202 path of PUT).
 #[derive(Debug, Clone)]
 pub(crate) struct PendingState {
-    pub(crate) since: SystemTime,
+    /// The first one given; a later one does not replace it.
     pub(crate) failure_reason: Option<String>,
 }
 

@@ -10,7 +10,8 @@ use crate::plan::Variable;
 use crate::progress::latest_jobs;
 use crate::project::{Pipeline, Project};
 use crate::runner::{Runner, RunnerType};
-use crate::state::{Shared, World};
+use crate::shared::Shared;
+use crate::state::World;
 use crate::variables::{Scope, expand, namespace_id, predefined};
 
 /// The failure reasons a runner may report; any other becomes `unknown_failure`.

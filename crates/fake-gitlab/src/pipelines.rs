@@ -4,7 +4,8 @@ use std::path::Path;
 
 use crate::plan::Variable;
 use crate::project::{Commit, Project};
-use crate::state::{PipelineOrigin, Shared};
+use crate::shared::Shared;
+use crate::state::PipelineOrigin;
 use crate::{Error, JobSpec, RAW_PROJECT, ci, git};
 
 /// The definition file of every project.

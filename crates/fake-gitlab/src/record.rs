@@ -4,14 +4,14 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderValue};
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
 use crate::clock::stamp;
 
 /// Older records are dropped beyond this many.
-const KEPT: usize = 50_000;
+const KEPT: usize = 20_000;
 
 /// Headers, query parameters and JSON members that are hidden unless asked for.
 const SECRET_NAMES: [&str; 9] = [
@@ -75,6 +75,14 @@ impl Record {
             "took_ms": self.took.as_secs_f64() * 1000.0,
         })
     }
+}
+
+/// A copy that does not keep the connection's read buffer alive, as a clone would.
+pub(crate) fn own_headers(headers: &HeaderMap) -> HeaderMap {
+    headers
+        .iter()
+        .filter_map(|(name, value)| Some((name.clone(), HeaderValue::from_bytes(value.as_bytes()).ok()?)))
+        .collect()
 }
 
 fn is_secret(name: &str) -> bool {

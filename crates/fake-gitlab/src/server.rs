@@ -18,8 +18,8 @@ use tower::Service;
 
 use crate::faults::{Action, Cut};
 use crate::job::Trace;
-use crate::record::Record;
-use crate::state::Shared;
+use crate::record::{Record, own_headers};
+use crate::shared::Shared;
 use crate::token;
 
 /// JSON bodies up to this size are kept in the record.
@@ -91,7 +91,7 @@ async fn answer(
     let method = parts.method.to_string();
     let path = parts.uri.path().to_owned();
     let query = parts.uri.query().unwrap_or_default().to_owned();
-    let headers = parts.headers.clone();
+    let headers = own_headers(&parts.headers);
     let is_json =
         headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
 

@@ -219,6 +219,22 @@ async fn a_held_request_returns_when_a_job_is_enqueued() {
 }
 
 #[tokio::test]
+async fn a_held_request_ends_when_its_time_is_up() {
+    let gitlab = FakeGitlab::builder().long_poll(Duration::from_millis(40)).start().await.unwrap();
+    let body = json!({"token": gitlab.runner_token()});
+    let first = call(&gitlab, "POST", "/jobs/request", body.clone()).await.expect(204);
+    let record = gitlab.wait_request(|record| record.path.ends_with("/jobs/request")).await;
+    assert!(record.response_headers.get("gitlab-ci-builds-polling").is_none(), "the first one knows no value");
+    let mut body = body;
+    body["last_update"] = json!(first.header("x-gitlab-last-update").unwrap());
+    let began = std::time::Instant::now();
+    let held = call(&gitlab, "POST", "/jobs/request", body).await.expect(204);
+    assert!(began.elapsed() >= Duration::from_millis(40));
+    assert_eq!(held.header("gitlab-ci-builds-polling"), Some("yes"));
+    assert_eq!(held.header("x-gitlab-last-update"), None);
+}
+
+#[tokio::test]
 async fn jobs_go_only_to_runners_that_may_have_them() {
     let gitlab = FakeGitlab::start().await.unwrap();
     let tagged = RunnerSpec { tags: vec!["k8s".into(), "big".into()], run_untagged: false, ..RunnerSpec::default() };

@@ -66,7 +66,7 @@ const INHERITED: [&str; 8] =
     ["after_script", "artifacts", "before_script", "cache", "image", "services", "tags", "timeout"];
 
 /// What all jobs share.
-struct Shared<'a> {
+struct Common<'a> {
     stages: Vec<String>,
     defaults: Vec<(&'a str, &'a Node)>,
     variables: Vec<Variable>,
@@ -76,7 +76,7 @@ struct Shared<'a> {
 pub(super) fn read(document: &Node) -> Result<Vec<JobPlan>, Problem> {
     let members = document.map()?;
     let find = |name: &str| members.iter().find(|(key, _)| key == name).map(|(_, node)| node);
-    let shared = Shared {
+    let common = Common {
         stages: stages(find("stages"))?,
         defaults: defaults(members, find("default"))?,
         variables: match find("variables") {
@@ -93,7 +93,7 @@ pub(super) fn read(document: &Node) -> Result<Vec<JobPlan>, Problem> {
             return Err(Problem::at(node.line, format!("keyword `{name}` is not supported here")));
         }
         let place = format!("job `{name}`:");
-        if let Some(plan) = job(name, node, &shared).map_err(|problem| problem.within(&place))? {
+        if let Some(plan) = job(name, node, &common).map_err(|problem| problem.within(&place))? {
             plans.push(plan);
         }
     }
@@ -134,7 +134,7 @@ fn defaults<'a>(members: &'a [(String, Node)], default: Option<&'a Node>) -> Res
 }
 
 /// Reads one job; none if it never runs.
-fn job(name: &str, node: &Node, shared: &Shared<'_>) -> Result<Option<JobPlan>, Problem> {
+fn job(name: &str, node: &Node, common: &Common<'_>) -> Result<Option<JobPlan>, Problem> {
     let members = node.map()?;
     for (keyword, value) in members {
         if JOB_MISSING.contains(&keyword.as_str()) {
@@ -144,13 +144,13 @@ fn job(name: &str, node: &Node, shared: &Shared<'_>) -> Result<Option<JobPlan>, 
             return Err(Problem::at(value.line, format!("unknown keyword `{keyword}`")));
         }
     }
-    let reader = JobReader { members, shared };
+    let reader = JobReader { members, common };
     let Some(when) = reader.read("when", keywords::when)?.unwrap_or(Some(When::OnSuccess)) else {
         return Ok(None);
     };
     let stage = reader.read("stage", Node::text)?.unwrap_or_else(|| "test".to_owned());
-    let stage_index = shared.stages.iter().position(|known| *known == stage).ok_or_else(|| {
-        Problem::at(node.line, format!("stage `{stage}` does not exist; there are {}", shared.stages.join(", ")))
+    let stage_index = common.stages.iter().position(|known| *known == stage).ok_or_else(|| {
+        Problem::at(node.line, format!("stage `{stage}` does not exist; there are {}", common.stages.join(", ")))
     })?;
     let script = reader
         .read("script", keywords::script)?
@@ -158,7 +158,7 @@ fn job(name: &str, node: &Node, shared: &Shared<'_>) -> Result<Option<JobPlan>, 
         .ok_or_else(|| Problem::at(node.line, "has no `script`"))?;
     let mut lines = reader.read("before_script", keywords::script)?.unwrap_or_default();
     lines.extend(script);
-    let mut variables = shared.variables.clone();
+    let mut variables = common.variables.clone();
     variables.extend(reader.read("variables", keywords::variables)?.unwrap_or_default());
     let allow_failure = reader.read("allow_failure", keywords::allow_failure)?;
     Ok(Some(JobPlan {
@@ -188,7 +188,7 @@ fn job(name: &str, node: &Node, shared: &Shared<'_>) -> Result<Option<JobPlan>, 
 
 struct JobReader<'a> {
     members: &'a [(String, Node)],
-    shared: &'a Shared<'a>,
+    common: &'a Common<'a>,
 }
 
 impl JobReader<'_> {
@@ -198,7 +198,7 @@ impl JobReader<'_> {
         let own = self.members.iter().find(|(name, _)| name == keyword);
         let node = match own {
             Some((_, node)) => Some(node),
-            None => self.shared.defaults.iter().find(|(name, _)| *name == keyword).map(|(_, node)| *node),
+            None => self.common.defaults.iter().find(|(name, _)| *name == keyword).map(|(_, node)| *node),
         };
         match node {
             None => Ok(None),

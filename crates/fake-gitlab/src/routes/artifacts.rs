@@ -23,7 +23,8 @@ use crate::dotenv;
 use crate::duration::parse_seconds;
 use crate::job::{Artifact, JobStatus};
 use crate::params::Params;
-use crate::state::{Shared, World};
+use crate::shared::Shared;
+use crate::state::World;
 
 use super::jobs::{authenticate, job_token};
 

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use crate::api_error::ApiError;
 use crate::params::Params;
+use crate::shared::Shared;
 use crate::spec::JobSpec;
-use crate::state::Shared;
 use crate::{Error, Fault, pipelines};
 
 /// Reads a JSON body into a type, and says what is wrong with it.

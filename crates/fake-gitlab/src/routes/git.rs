@@ -18,7 +18,8 @@ use tokio_util::io::ReaderStream;
 
 use crate::api_error::ApiError;
 use crate::git;
-use crate::state::{Shared, World};
+use crate::shared::Shared;
+use crate::state::World;
 
 /// What Git asks for below a repository's address.
 const ENDPOINTS: [&str; 3] = ["/info/refs", "/git-upload-pack", "/git-receive-pack"];

@@ -13,7 +13,8 @@ use crate::api_error::{ApiError, plain_status};
 use crate::job::{Job, JobStatus, PendingState};
 use crate::params::Params;
 use crate::payload::FAILURE_REASONS;
-use crate::state::{Shared, World};
+use crate::shared::Shared;
+use crate::state::World;
 
 pub(super) const JOB_STATUS: &str = "job-status";
 const TRACE_INTERVAL: &str = "x-gitlab-trace-update-interval";
@@ -109,18 +110,14 @@ fn finish(shared: &Shared, world: &mut World, id: u64, state: &str, params: &Par
     }
     let must_wait = shared.settings.live_trace && checksum.is_some() && job.trace.len() > 0;
     if must_wait && job.pending_state.is_none() {
-        job.pending_state =
-            Some(PendingState { since: SystemTime::now(), failure_reason: (state == "failed").then_some(reason) });
+        job.pending_state = Some(PendingState { failure_reason: (state == "failed").then_some(reason) });
         let mut response = with_status(world, id, plain_status(StatusCode::ACCEPTED));
         // The back-off GitLab asks for while a pending state is younger than four seconds.
         response.headers_mut().insert(TRACE_INTERVAL, HeaderValue::from_static("1"));
         return Ok(response);
     }
-    // By the second call the log counts as archived. The first reason given holds.
-    let first_reason = job.pending_state.take().and_then(|pending| {
-        tracing::debug!("job {id} was pending since {:?}", pending.since);
-        pending.failure_reason
-    });
+    // By the second call the log counts as archived.
+    let first_reason = job.pending_state.take().and_then(|pending| pending.failure_reason);
     match state {
         "success" => world.finish(id, JobStatus::Success, None),
         _ => world.finish(id, JobStatus::Failed, Some(&first_reason.unwrap_or(reason))),

@@ -19,7 +19,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{delete, get, post, put};
 
-use crate::state::Shared;
+use crate::shared::Shared;
 
 /// Parameters of any call but the two below.
 const JSON_LIMIT: usize = 1 << 20;

@@ -15,7 +15,8 @@ use crate::params::Params;
 use crate::plan::Variable;
 use crate::progress::{latest_jobs, pipeline_status};
 use crate::project::Pipeline;
-use crate::state::{Shared, World};
+use crate::shared::Shared;
+use crate::state::World;
 use crate::{Error, pipelines};
 
 use super::pages::page;

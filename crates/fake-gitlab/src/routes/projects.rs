@@ -11,7 +11,8 @@ use crate::api_error::ApiError;
 use crate::clock::stamp;
 use crate::params::Params;
 use crate::project::Project;
-use crate::state::{Shared, World};
+use crate::shared::Shared;
+use crate::state::World;
 use crate::variables::{REVISION, VERSION, namespace_id};
 
 use super::pages::page;

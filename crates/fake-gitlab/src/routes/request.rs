@@ -12,7 +12,8 @@ use crate::job::JobStatus;
 use crate::params::Params;
 use crate::payload;
 use crate::server::Peer;
-use crate::state::{Shared, World};
+use crate::shared::Shared;
+use crate::state::World;
 
 use super::runners::{authenticate, heartbeat};
 

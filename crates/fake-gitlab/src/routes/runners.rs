@@ -13,7 +13,8 @@ use crate::api_error::ApiError;
 use crate::params::Params;
 use crate::runner::{Manager, Runner, RunnerSpec, RunnerType};
 use crate::server::Peer;
-use crate::state::{Shared, World};
+use crate::shared::Shared;
+use crate::state::World;
 use crate::token;
 
 use super::user::User;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::api_error::ApiError;
 use crate::params::Params;
-use crate::state::Shared;
+use crate::shared::Shared;
 use crate::variables::{USER_EMAIL, USER_LOGIN, USER_NAME};
 
 /// Proof that a request carried the private token.

@@ -13,7 +13,8 @@ use crate::api_error::ApiError;
 use crate::clock::{seconds, stamp, stamp_or_null};
 use crate::job::{Job, JobStatus, Trace};
 use crate::params::Params;
-use crate::state::{Shared, World};
+use crate::shared::Shared;
+use crate::state::World;
 
 use super::artifacts::send_archive;
 use super::pages::page;

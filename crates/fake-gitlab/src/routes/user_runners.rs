@@ -10,7 +10,8 @@ use serde_json::Value;
 use crate::api_error::ApiError;
 use crate::params::Params;
 use crate::runner::Runner;
-use crate::state::{Shared, World};
+use crate::shared::Shared;
+use crate::state::World;
 
 use super::pages::page;
 use super::user::User;

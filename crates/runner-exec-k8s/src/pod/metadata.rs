@@ -130,16 +130,19 @@ mod tests {
 
     #[test]
     fn names_are_made_of_the_job_and_fit_a_dns_label() {
-        for (token, project, job, attempt, name) in [
-            ("abc123XYZ", 7, 42, 0, "runner-abc123xyz-project-7-job-42"),
-            ("abc123XYZ", 7, 42, 1, "runner-abc123xyz-project-7-job-42-1"),
-            ("64_a-b.c", 7, 42, 0, "runner-64a-bc-project-7-job-42"),
-            ("", 7, 42, 0, "runner-project-7-job-42"),
-            ("a23456789", u64::MAX, u64::MAX, 3, "runner-a23456789-project-18446744073-job-18446744073709551615-3"),
+        let long = "runner-a23456789-project-18446744073-job-18446744073709551615-3";
+        for (token, project, job, replay, attempt, name) in [
+            ("abc123XYZ", 7, 42, None, 0, "runner-abc123xyz-project-7-job-42"),
+            ("abc123XYZ", 7, 42, None, 1, "runner-abc123xyz-project-7-job-42-1"),
+            ("abc123XYZ", 7, 42, Some("0a1b2c3d"), 2, "runner-abc123xyz-project-7-job-42-0a1b2c3d-2"),
+            ("64_a-b.c", 7, 42, None, 0, "runner-64a-bc-project-7-job-42"),
+            ("", 7, 42, None, 0, "runner-project-7-job-42"),
+            ("a23456789", u64::MAX, u64::MAX, None, 3, long),
         ] {
             let mut fixture = Fixture::new(json!({"id": job, "job_info": {"project_id": project}}), json!({}));
             fixture.line.runner.short_token = token.into();
             fixture.attempt = attempt;
+            fixture.replay = replay.map(str::to_owned);
             assert_eq!(pod_name(&fixture.input()), name);
             assert!(name.len() <= MAX);
         }

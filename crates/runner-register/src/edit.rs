@@ -1,0 +1,198 @@
+//! Edits of a `config.toml` as text: what is not meant stays as it is, byte for byte.
+//!
+//! The parser says where the entries are; the text is cut and joined there. Each edit is read again and compared before it is
+//! handed out, so that an unusual file is refused, never damaged.
+
+use std::ops::Range;
+
+use toml_edit::{Document, Item, Table};
+
+/// Why a file cannot be edited. No text quotes the file: it holds tokens.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum EditError {
+    /// Not TOML.
+    #[error("line {line}: {message}")]
+    Syntax {
+        /// From 1.
+        line: usize,
+        /// What the parser says.
+        message: String,
+    },
+    /// `runners = [{…}]`, or no list at all.
+    #[error("`runners` is not written as [[runners]]; please write each runner as a [[runners]] table first")]
+    Inline,
+    /// The edited text does not mean what it should.
+    #[error("the file is written in a way that cannot be edited safely; please edit it by hand")]
+    Unsafe,
+}
+
+/// Adds an entry, `[[runners]]` and its lines, at the end.
+pub(crate) fn append(text: &str, entry: &str) -> Result<String, EditError> {
+    let before = parse(text)?;
+    let newline = newline_of(text);
+    let mut out = text.to_owned();
+    if !out.is_empty() && out != BOM {
+        if !out.ends_with('\n') {
+            out.push_str(newline);
+        }
+        if !out.ends_with("\n\n") && !out.ends_with("\n\r\n") {
+            out.push_str(newline);
+        }
+    }
+    out.push_str(&entry.replace('\n', newline));
+    let mut expected = before;
+    let added: toml::Table = entry.parse().map_err(|_| EditError::Unsafe)?;
+    let Some(toml::Value::Array(added)) = added.get("runners") else { return Err(EditError::Unsafe) };
+    match expected.entry("runners").or_insert_with(|| toml::Value::Array(Vec::new())) {
+        toml::Value::Array(runners) => runners.extend(added.iter().cloned()),
+        _ => return Err(EditError::Inline),
+    }
+    checked(out, &expected)
+}
+
+/// Takes the entries of these numbers (from 0) out, with the comments right above them.
+pub(crate) fn remove(text: &str, entries: &[usize]) -> Result<String, EditError> {
+    let mut expected = parse(text)?;
+    if let Some(toml::Value::Array(runners)) = expected.get_mut("runners") {
+        let mut index = 0;
+        runners.retain(|_| {
+            index += 1;
+            !entries.contains(&(index - 1))
+        });
+        if runners.is_empty() {
+            expected.remove("runners");
+        }
+    }
+    let offset = if text.starts_with(BOM) { BOM.len() } else { 0 };
+    let body = &text[offset..];
+    let mut out = body.to_owned();
+    for block in blocks(body)?.into_iter().rev().filter(|block| block.runner.is_some_and(|n| entries.contains(&n))) {
+        let Block { start, mut end, .. } = block;
+        // The blank lines around the block become those before it.
+        if start == 0 || ends_blank(&out[..start]) {
+            while let Some(line) = out[end..].split_inclusive('\n').next().filter(|line| line.trim().is_empty()) {
+                end += line.len();
+            }
+        }
+        out.replace_range(start..end, "");
+    }
+    checked(format!("{}{out}", &text[..offset]), &expected)
+}
+
+const BOM: &str = "\u{feff}";
+
+/// A header with its lines, and the entry it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Block {
+    start: usize,
+    /// Behind the last value's line; what follows up to the next block are comments and blank lines.
+    end: usize,
+    runner: Option<usize>,
+}
+
+/// The blocks of all headers, in the order of the text. The comments right above a header are part of its block.
+fn blocks(text: &str) -> Result<Vec<Block>, EditError> {
+    let document = Document::parse(text).map_err(|_| EditError::Unsafe)?;
+    let mut blocks = Vec::new();
+    for (key, item) in document.iter() {
+        match item {
+            Item::ArrayOfTables(list) if key == "runners" => {
+                for (index, table) in list.iter().enumerate() {
+                    collect(table, Some(index), text, &mut blocks);
+                }
+            }
+            item => collect_item(item, None, text, &mut blocks),
+        }
+    }
+    blocks.sort_unstable();
+    let mut before = line_end(text, values_end(document.as_table(), text).unwrap_or(0));
+    for block in &mut blocks {
+        while let Some(line) = last_line(&text[before..block.start]).filter(|line| line.trim_start().starts_with('#')) {
+            block.start -= line.len();
+        }
+        before = block.end;
+    }
+    Ok(blocks)
+}
+
+fn collect(table: &Table, runner: Option<usize>, text: &str, blocks: &mut Vec<Block>) {
+    if let Some(header) = header(table, text) {
+        let end = values_end(table, text).unwrap_or(header.end);
+        blocks.push(Block { start: line_start(text, header.start), end: line_end(text, end), runner });
+    }
+    for (_, item) in table.iter() {
+        collect_item(item, runner, text, blocks);
+    }
+}
+
+fn collect_item(item: &Item, runner: Option<usize>, text: &str, blocks: &mut Vec<Block>) {
+    match item {
+        Item::Table(table) => collect(table, runner, text, blocks),
+        Item::ArrayOfTables(list) => list.iter().for_each(|table| collect(table, runner, text, blocks)),
+        Item::None | Item::Value(_) => {}
+    }
+}
+
+/// Where the table's `[header]` stands. A table that is only implied, or made by a dotted key, has none.
+fn header(table: &Table, text: &str) -> Option<Range<usize>> {
+    table.span().filter(|span| !span.is_empty() && text[span.start..].starts_with('['))
+}
+
+/// Where the last of the table's own values ends, those of dotted keys too.
+fn values_end(table: &Table, text: &str) -> Option<usize> {
+    let ends = table.iter().filter_map(|(_, item)| match item {
+        Item::Value(value) => value.span().map(|span| span.end),
+        Item::Table(below) if header(below, text).is_none() => values_end(below, text),
+        _ => None,
+    });
+    ends.max()
+}
+
+fn line_start(text: &str, at: usize) -> usize {
+    text[..at].rfind('\n').map_or(0, |newline| newline + 1)
+}
+
+/// Behind the newline of the line in which `at` lies.
+fn line_end(text: &str, at: usize) -> usize {
+    if at == 0 { 0 } else { text[at..].find('\n').map_or(text.len(), |newline| at + newline + 1) }
+}
+
+fn last_line(text: &str) -> Option<&str> {
+    text.split_inclusive('\n').next_back()
+}
+
+fn ends_blank(text: &str) -> bool {
+    last_line(text).is_some_and(|line| line.trim().is_empty())
+}
+
+fn newline_of(text: &str) -> &'static str {
+    match text.find('\n') {
+        Some(at) if text[..at].ends_with('\r') => "\r\n",
+        _ => "\n",
+    }
+}
+
+/// Reads `text`; refuses runners that are not `[[runners]]`.
+fn parse(text: &str) -> Result<toml::Table, EditError> {
+    let table: toml::Table = text.parse().map_err(|err: toml::de::Error| {
+        let at = err.span().map_or(0, |span| span.start).min(text.len());
+        let line = text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
+        EditError::Syntax { line, message: err.message().replace('\n', ", ") }
+    })?;
+    let document = Document::parse(text.trim_start_matches(BOM)).map_err(|_| EditError::Unsafe)?;
+    match document.get("runners") {
+        None | Some(Item::ArrayOfTables(_)) => Ok(table),
+        Some(_) => Err(EditError::Inline),
+    }
+}
+
+fn checked(text: String, expected: &toml::Table) -> Result<String, EditError> {
+    match text.parse::<toml::Table>() {
+        Ok(table) if table == *expected => Ok(text),
+        _ => Err(EditError::Unsafe),
+    }
+}
+
+#[cfg(test)]
+#[path = "edit/tests.rs"]
+mod tests;

@@ -1,0 +1,61 @@
+//! The runners that are in `config.toml` already: which are meant, their clients, taking them out.
+
+use std::path::Path;
+
+use anyhow::Context;
+use runner_cli::exit::{Exit, Fail};
+use runner_core::config::{Config, Runner};
+use runner_core::secret::Secret;
+use runner_gitlab::{Client, Error, Trust};
+
+use crate::cli::Filter;
+use crate::edit;
+use crate::save::{self, Locked};
+
+/// The configuration; an empty one where there is no file.
+pub(crate) fn load(path: &Path) -> anyhow::Result<Config> {
+    let text = save::read(path).exit(Exit::Io)?;
+    parse(path, &text)
+}
+
+fn parse(path: &Path, text: &str) -> anyhow::Result<Config> {
+    let parsed = Config::parse(text, |name| std::env::var(name).ok());
+    Ok(parsed.with_context(|| path.display().to_string()).exit(Exit::Config)?.0)
+}
+
+impl Filter {
+    /// Whether `runner` is meant.
+    pub(crate) fn fits(&self, runner: &Runner) -> bool {
+        self.name.as_ref().is_none_or(|name| *name == runner.name)
+            && self.url.as_ref().is_none_or(|url| url.trim_end_matches('/') == runner.url.trim_end_matches('/'))
+            && self.token.as_ref().is_none_or(|token| *token == runner.token)
+    }
+}
+
+/// By what the lines on stdout name a runner.
+pub(crate) fn title(runner: &Runner) -> String {
+    let name = if runner.name.is_empty() { "(no name)" } else { &runner.name };
+    format!("{name} ({})", runner.short_token())
+}
+
+/// A client for the runner's GitLab.
+pub(crate) fn client(runner: &Runner) -> Result<Client, Error> {
+    Client::new(&runner.url, Trust::System(&runner.tls()))
+}
+
+/// Takes every entry out of the file at `path` that has one of these addresses and tokens.
+pub(crate) fn take_out(path: &Path, gone: &[(String, Secret)]) -> anyhow::Result<()> {
+    if gone.is_empty() {
+        return Ok(());
+    }
+    let file = Locked::open(path).exit(Exit::Io)?;
+    let text = file.read().exit(Exit::Io)?;
+    let runners = parse(path, &text)?.runners;
+    let is_gone = |runner: &Runner| gone.iter().any(|(url, token)| *url == runner.url && *token == runner.token);
+    let entries: Vec<usize> = (0..runners.len()).filter(|index| is_gone(&runners[*index])).collect();
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let text = edit::remove(&text, &entries).with_context(|| path.display().to_string()).exit(Exit::Config)?;
+    file.write(&text).exit(Exit::Io)
+}

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use axum::serve::ListenerExt;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -165,6 +166,13 @@ impl FakeKube {
     }
 }
 
+/// Without this a line of a log could wait for the acknowledgement of the one before.
+fn send_at_once(stream: &mut tokio::net::TcpStream) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!("TCP_NODELAY: {error}");
+    }
+}
+
 async fn serve(cluster: Arc<Cluster>, listener: TcpListener, stopped: oneshot::Receiver<()>) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
@@ -175,7 +183,7 @@ async fn serve(cluster: Arc<Cluster>, listener: TcpListener, stopped: oneshot::R
     let router = routes::router(Arc::clone(&cluster));
     // Watches and logs may last for ever: when the server stops, they are dropped with the runtime.
     tokio::select! {
-        served = axum::serve(listener, router) => {
+        served = axum::serve(listener.tap_io(send_at_once), router) => {
             if let Err(error) = served {
                 tracing::error!("serve: {error}");
             }

@@ -14,8 +14,8 @@ use crate::resource::Resource;
 use crate::status::ApiError;
 use crate::{clock, random};
 
-/// How many changes a watcher may be behind before it is told 410.
-const HISTORY: usize = 20_000;
+/// How many changes a watcher may be behind before it is told 410. Each holds a whole object.
+const HISTORY: usize = 2_000;
 
 /// Where an object lives.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -56,6 +56,8 @@ pub(crate) struct Launch<'a> {
     pub(crate) container: &'a Value,
     pub(crate) volumes: &'a Volumes,
     pub(crate) home: &'a Home,
+    /// The pod's folder.
+    pub(crate) folder: &'a Path,
 }
 
 impl Launch<'_> {
@@ -82,7 +84,8 @@ impl Launch<'_> {
                 }
             }
         };
-        Ok(Program { argv, env: self.environment(&env, &mounts)?, cwd })
+        let env = self.environment(&env, &mounts)?;
+        Ok(Program { argv, env, cwd, mounts, folder: self.folder.to_owned() })
     }
 
     fn mounts(&self) -> Result<Mounts, Refusal> {

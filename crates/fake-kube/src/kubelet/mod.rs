@@ -24,7 +24,7 @@ mod stop;
 mod volumes;
 mod worker;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -99,12 +99,15 @@ impl Kubelet {
         let mut versions = cluster.store.subscribe();
         let mut seen = 0;
         loop {
-            // Nothing is forgotten between two turns but by a compaction on purpose; then the
-            // present state is what counts.
-            let changes = cluster.store.since(seen).unwrap_or_else(|_| present(&cluster));
-            for change in changes {
-                seen = seen.max(change.version);
-                cluster.kubelet.dispatch(&cluster, &change);
+            match cluster.store.since(seen) {
+                Ok(changes) => {
+                    for change in changes {
+                        seen = change.version;
+                        cluster.kubelet.dispatch(&cluster, &change);
+                    }
+                }
+                // The history was compacted under our feet: the present state is what counts.
+                Err(_) => seen = cluster.kubelet.resync(&cluster),
             }
             if versions.changed().await.is_err() {
                 return;
@@ -140,6 +143,25 @@ impl Kubelet {
         }
     }
 
+    /// Tells every worker the present state of its pod; returns the version of that state.
+    fn resync(&self, cluster: &Arc<Cluster>) -> u64 {
+        let (pods, version) = cluster.store.list(&PODS, None);
+        let present: HashSet<&str> = pods.iter().map(|(_, pod)| text(pod, "/metadata/uid")).collect();
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner).retain(|uid, handle| {
+            let is_there = present.contains(uid.as_str());
+            if !is_there {
+                handle.view.send_modify(|view| view.gone = true);
+            }
+            is_there
+        });
+        for (key, object) in pods.iter().cloned() {
+            let change = Change { version, verb: Verb::Modified, key, object, before: None };
+            self.dispatch(cluster, &change);
+        }
+        self.config_changed.send_replace(());
+        version
+    }
+
     /// Gives an order to a pod's worker; `false` if there is no such pod.
     pub(crate) fn order(&self, namespace: &str, name: &str, order: Order) -> bool {
         let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -168,13 +190,6 @@ impl Kubelet {
     /// Kills all containers and whatever still works in their folders. Nothing starts afterwards.
     pub(crate) fn stop(&self) {
         self.live.stop();
-        reap::kill_inside(&self.root);
+        reap::kill_orphans(&self.root);
     }
-}
-
-/// The present pods as if they had just been added.
-fn present(cluster: &Cluster) -> Vec<Change> {
-    let (pods, version) = cluster.store.list(&PODS, None);
-    let added = |(key, object)| Change { version, verb: Verb::Modified, key, object, before: None };
-    pods.into_iter().map(added).collect()
 }

@@ -72,8 +72,8 @@ fn is_alive(pid: i32) -> bool {
 
 async fn ask(probe: &Value, ports: &[Value], running: &Running) -> bool {
     if let Some(command) = probe.pointer("/exec/command").and_then(Value::as_array) {
-        let words = command.iter().filter_map(|word| word.as_str().map(str::to_owned));
-        let status = running.program.exec(&running.id, words.collect()).await;
+        let words: Vec<_> = command.iter().filter_map(|word| word.as_str().map(str::to_owned)).collect();
+        let status = running.program.exec(&running.id, &words).await;
         return status.is_ok_and(|status| status.success());
     }
     let port = |pointer: &str| {

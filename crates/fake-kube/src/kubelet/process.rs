@@ -13,6 +13,7 @@ use tokio::process::{Child, Command};
 
 use super::log_file::{LogFile, LogStream};
 use super::reap::{self, MARK};
+use super::rewrite::Mounts;
 
 /// Larger pipes mean fewer switches between the container and us.
 const PIPE_SIZE: usize = 512 * 1024;
@@ -26,6 +27,10 @@ pub(crate) struct Program {
     pub(crate) argv: Vec<String>,
     pub(crate) env: Vec<(String, String)>,
     pub(crate) cwd: PathBuf,
+    /// The container's mounts, for what is executed in it later.
+    pub(crate) mounts: Mounts,
+    /// The pod's folder.
+    pub(crate) folder: PathBuf,
 }
 
 impl Program {
@@ -42,8 +47,9 @@ impl Program {
         command
     }
 
-    /// Runs `argv` beside the main process, as probes and hooks do; its output is thrown away.
-    pub(crate) async fn exec(&self, id: &str, argv: Vec<String>) -> io::Result<ExitStatus> {
+    /// Runs a command beside the main process, as probes and hooks do; its output is thrown away.
+    pub(crate) async fn exec(&self, id: &str, argv: &[String]) -> io::Result<ExitStatus> {
+        let argv = argv.iter().map(|word| self.mounts.rewrite(word)).collect();
         let program = Self { argv, ..self.clone() };
         let mut command = program.command(id);
         command.stdout(Stdio::null()).stderr(Stdio::null());
@@ -61,8 +67,8 @@ pub(crate) struct Live {
 struct LiveState {
     /// Set once: from then on nothing is started.
     stopped: bool,
-    /// Container id by the id of its main process.
-    mains: HashMap<i32, String>,
+    /// Container id and pod folder by the id of the main process.
+    mains: HashMap<i32, (String, PathBuf)>,
 }
 
 impl Live {
@@ -71,14 +77,14 @@ impl Live {
     }
 
     /// Spawns under the lock, so that nothing starts behind [`Live::stop`]'s back.
-    fn spawn(&self, command: &mut Command, id: &str) -> io::Result<(Child, i32)> {
+    fn spawn(&self, program: &Program, id: &str) -> io::Result<(Child, i32)> {
         self.with(|state| {
             if state.stopped {
                 return Err(io::Error::other("the node is shutting down"));
             }
-            let child = command.spawn()?;
+            let child = program.command(id).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
             let pid = child.id().unwrap_or_default().cast_signed();
-            state.mains.insert(pid, id.to_owned());
+            state.mains.insert(pid, (id.to_owned(), program.folder.clone()));
             Ok((child, pid))
         })
     }
@@ -89,8 +95,24 @@ impl Live {
             state.stopped = true;
             std::mem::take(&mut state.mains)
         });
-        for (pid, id) in mains {
+        for (pid, (id, _)) in mains {
             reap::kill_container(pid, &id);
+        }
+    }
+
+    /// A main process ended: the rest of its container goes with it.
+    fn note_end(&self, pid: i32) {
+        let (ended, last) = self.with(|state| {
+            let ended = state.mains.remove(&pid);
+            let folder = ended.as_ref().map(|(_, folder)| folder);
+            let last = !state.mains.values().any(|(_, other)| Some(other) == folder);
+            (ended, last)
+        });
+        // Absent if the server has been stopped meanwhile, and then all is dead.
+        let Some((id, folder)) = ended else { return };
+        reap::kill_container(pid, &id);
+        if last {
+            reap::kill_orphans(&folder);
         }
     }
 }
@@ -104,9 +126,7 @@ pub(crate) fn start(
     log: Arc<LogFile>,
     ended: impl FnOnce(i32) + Send + 'static,
 ) -> io::Result<i32> {
-    let mut command = program.command(id);
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let (mut child, pid) = live.spawn(&mut command, id)?;
+    let (mut child, pid) = live.spawn(program, id)?;
     if let (Some(stdout), Some(stderr)) = (&child.stdout, &child.stderr) {
         // Only speed depends on it; the limit for a user's pipes may be reached.
         let _ = (fcntl_setpipe_size(stdout, PIPE_SIZE), fcntl_setpipe_size(stderr, PIPE_SIZE));
@@ -119,9 +139,7 @@ pub(crate) fn start(
     let mut copies = tokio::spawn(copies);
     tokio::spawn(async move {
         let status = child.wait().await;
-        live.with(|state| state.mains.remove(&pid));
-        // The rest of a container does not outlive its first process.
-        reap::kill_container(pid, &id);
+        live.note_end(pid);
         if tokio::time::timeout(DRAIN, &mut copies).await.is_err() {
             tracing::warn!("container {id}: something still holds its output");
             copies.abort();

@@ -2,7 +2,8 @@
 //!
 //! A real node kills a whole cgroup. Here a container's processes are those in the process group of
 //! its main process, its descendants, and those that carry its mark in their environment, which
-//! also finds daemons that left the group.
+//! also finds daemons that left the group. What cleared its environment is found by where it works,
+//! once its pod has no other container left.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -37,21 +38,44 @@ pub(crate) fn kill_container(main: i32, id: &str) {
     }
 }
 
-/// Kills what still works inside a pod's folder: leftovers that dropped their environment.
-pub(crate) fn kill_inside(folder: &Path) {
+/// Kills what still works inside a folder and lost both its mark and its parents: daemons that
+/// cleared their environment. Somebody's shell that looks around in the folder is spared: it leads a
+/// session, and what it runs has it as parent.
+pub(crate) fn kill_orphans(folder: &Path) {
+    let own = std::process::id().cast_signed();
     kill_until_gone(|processes| {
-        let works_inside =
-            |pid: &i32| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(folder));
-        let mut found: HashSet<i32> = processes.keys().copied().filter(works_inside).collect();
-        found.remove(&std::process::id().cast_signed());
+        let Some(session) = processes.get(&own).map(|process| process.session) else {
+            return HashSet::new();
+        };
+        let reapers = ancestors(own, processes);
+        let is_orphan = |(pid, process): &(&i32, &Process)| {
+            process.session == session
+                && **pid != session
+                && reapers.contains(&process.parent)
+                && fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(folder))
+                && !carries(**pid, MARK)
+        };
+        let mut found: HashSet<i32> = processes.iter().filter(is_orphan).map(|(pid, _)| *pid).collect();
+        found.remove(&own);
         add_descendants(&mut found, processes);
         found
     });
 }
 
+/// A process, its parents, and init: one of them has adopted an orphan.
+fn ancestors(own: i32, processes: &HashMap<i32, Process>) -> HashSet<i32> {
+    let mut found = HashSet::from([1]);
+    let mut next = Some(own);
+    while let Some(pid) = next.filter(|pid| found.insert(*pid)) {
+        next = processes.get(&pid).map(|process| process.parent);
+    }
+    found
+}
+
 struct Process {
     parent: i32,
     group: i32,
+    session: i32,
 }
 
 /// Repeats, because a process may fork between the look and the kill.
@@ -91,16 +115,18 @@ fn processes() -> HashMap<i32, Process> {
             let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
             let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
             let alive = !matches!(fields.next()?, "Z" | "X");
-            let process = Process { parent: fields.next()?.parse().ok()?, group: fields.next()?.parse().ok()? };
+            let mut number = || fields.next()?.parse::<i32>().ok();
+            let process = Process { parent: number()?, group: number()?, session: number()? };
             alive.then_some((pid, process))
         })
         .collect()
 }
 
+/// Whether a process has a variable that begins like this in the environment it was started with.
 fn carries(pid: i32, mark: &str) -> bool {
     // Unreadable: another user's process, so not one of ours.
     fs::read(format!("/proc/{pid}/environ"))
-        .is_ok_and(|environ| environ.split(|byte| *byte == 0).any(|pair| pair == mark.as_bytes()))
+        .is_ok_and(|environ| environ.split(|byte| *byte == 0).any(|pair| pair.starts_with(mark.as_bytes())))
 }
 
 /// Whether the process has arranged to hear a signal. The first process of a real container does not

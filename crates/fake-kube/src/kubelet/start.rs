@@ -94,6 +94,7 @@ impl Worker {
             container: &container.spec,
             volumes: &self.volumes,
             home: &home,
+            folder: &self.folder,
         };
         match launch.program() {
             Ok(program) => self.spawn(index, program),

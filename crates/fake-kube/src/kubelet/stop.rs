@@ -170,7 +170,7 @@ impl Worker {
         }
         let (running, pod) = (running.clone(), Arc::clone(&self.pod));
         tokio::spawn(async move {
-            if let Err(error) = running.program.exec(&running.id, hook).await {
+            if let Err(error) = running.program.exec(&running.id, &hook).await {
                 tracing::warn!("{}: preStop: {error}", text(&pod, "/metadata/name"));
             }
             terminate(&running);

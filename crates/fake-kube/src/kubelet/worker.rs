@@ -181,7 +181,9 @@ impl Worker {
             .iter()
             .any(|part| before.pointer(part) != self.pod.pointer(part));
         if changed {
-            self.refresh_at = Some(Instant::now() + VOLUME_DELAY);
+            // The earlier of the two: changes in a row must not put it off.
+            let soon = Instant::now() + VOLUME_DELAY;
+            self.refresh_at = Some(self.refresh_at.map_or(soon, |at| at.min(soon)));
         }
         self.set_deadline();
         if view.gone {
@@ -297,7 +299,7 @@ impl Worker {
             }
         }
         if self.folder.exists() {
-            reap::kill_inside(&self.folder);
+            reap::kill_orphans(&self.folder);
             self.cluster.kubelet.drop_logs(&self.folder);
             if let Err(error) = std::fs::remove_dir_all(&self.folder) {
                 tracing::warn!("remove {}: {error}", self.folder.display());

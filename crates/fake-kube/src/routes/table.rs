@@ -7,38 +7,81 @@ use serde_json::{Value, json};
 
 use crate::clock;
 use crate::json::{int, list, text};
-use crate::resource::{PODS, Resource};
+use crate::resource::{EVENTS, PODS, Resource};
+
+/// A column's name, and an object's cell in it.
+type Column = (&'static str, fn(&Value) -> String);
+
+/// The columns after the name.
+fn columns(resource: &'static Resource) -> Vec<Column> {
+    const AGE: Column = ("Age", |object| age(text(object, "/metadata/creationTimestamp")));
+    if resource == &PODS {
+        return vec![("Ready", ready), ("Status", status), ("Restarts", restarts), AGE];
+    }
+    if resource == &EVENTS {
+        return vec![
+            ("Last Seen", |event| age(text(event, "/lastTimestamp"))),
+            ("Type", |event| text(event, "/type").to_owned()),
+            ("Reason", |event| text(event, "/reason").to_owned()),
+            ("Object", |event| {
+                format!(
+                    "{}/{}",
+                    text(event, "/involvedObject/kind").to_lowercase(),
+                    text(event, "/involvedObject/name")
+                )
+            }),
+            ("Message", |event| text(event, "/message").to_owned()),
+        ];
+    }
+    vec![AGE]
+}
 
 /// The table of these objects.
 pub(super) fn of(resource: &'static Resource, objects: &[Arc<Value>], meta: &Value) -> Value {
-    let names: &[&str] =
-        if resource == &PODS { &["Name", "Ready", "Status", "Restarts", "Age"] } else { &["Name", "Age"] };
-    let columns: Vec<_> = names.iter().map(|name| {
-        json!({"name": name, "type": "string", "format": if *name == "Name" { "name" } else { "" }, "description": name, "priority": 0})
-    }).collect();
-    let rows: Vec<_> = objects.iter().map(|object| {
-        let name = text(object, "/metadata/name").to_owned();
-        let age = age(text(object, "/metadata/creationTimestamp"));
-        let cells = if resource == &PODS { pod_cells(object, name, age) } else { vec![name, age] };
-        let partial = json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]});
-        json!({"cells": cells, "object": partial})
-    }).collect();
-    json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": meta, "columnDefinitions": columns, "rows": rows})
+    let mut columns = columns(resource);
+    columns.insert(0, ("Name", |object| text(object, "/metadata/name").to_owned()));
+    let definitions: Vec<_> = columns
+        .iter()
+        .map(|(name, _)| {
+            let format = if *name == "Name" { "name" } else { "" };
+            json!({"name": name, "type": "string", "format": format, "description": name, "priority": 0})
+        })
+        .collect();
+    let rows: Vec<_> = objects
+        .iter()
+        .map(|object| {
+            let cells: Vec<_> = columns.iter().map(|(_, cell)| cell(object)).collect();
+            let partial = json!({
+                "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"],
+            });
+            json!({"cells": cells, "object": partial})
+        })
+        .collect();
+    json!({
+        "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": meta,
+        "columnDefinitions": definitions, "rows": rows,
+    })
 }
 
-fn pod_cells(pod: &Value, name: String, age: String) -> Vec<String> {
-    let statuses = list(pod, "/status/containerStatuses");
-    let ready = statuses.iter().filter(|s| s["ready"] == true).count();
-    let restarts: i64 = statuses.iter().filter_map(|s| int(s, "/restartCount")).sum();
-    let total = list(pod, "/spec/containers").len();
-    vec![name, format!("{ready}/{total}"), status(pod, statuses), restarts.to_string(), age]
+fn statuses(pod: &Value) -> &[Value] {
+    list(pod, "/status/containerStatuses")
 }
 
-fn status(pod: &Value, statuses: &[Value]) -> String {
+fn ready(pod: &Value) -> String {
+    let ready = statuses(pod).iter().filter(|s| s["ready"] == true).count();
+    format!("{ready}/{}", list(pod, "/spec/containers").len())
+}
+
+fn restarts(pod: &Value) -> String {
+    let restarts: i64 = statuses(pod).iter().filter_map(|s| int(s, "/restartCount")).sum();
+    restarts.to_string()
+}
+
+fn status(pod: &Value) -> String {
     if !text(pod, "/metadata/deletionTimestamp").is_empty() {
         return "Terminating".to_owned();
     }
-    let of_container = statuses.iter().rev().find_map(|status| {
+    let of_container = statuses(pod).iter().rev().find_map(|status| {
         let waiting = text(status, "/state/waiting/reason");
         let terminated = text(status, "/state/terminated/reason");
         [waiting, terminated].into_iter().find(|reason| !reason.is_empty())

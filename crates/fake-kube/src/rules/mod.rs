@@ -25,6 +25,8 @@ pub(crate) fn admit(resource: &'static Resource, mut object: Value) -> Result<Va
     }
     unset_meta(&mut object, "resourceVersion");
     if resource == &PODS {
+        // A new pod's status is the server's own, whatever the client says.
+        object["status"] = Value::Null;
         defaults::pod(&mut object);
     }
     secret::complete(resource, &mut object);

@@ -131,3 +131,36 @@ async fn dropping_the_server_leaves_no_process_and_no_folder() {
     assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
     assert!(!root.exists());
 }
+
+#[tokio::test]
+async fn what_cleared_its_environment_goes_with_its_pods_last_container() {
+    let bed = Bed::new().await;
+    // With job control a background job has a group of its own; and here no environment, either.
+    let script = "bash -c 'set -m; env -i sleep 54323 > /dev/null 2>&1 & echo $! > pid'; echo up";
+    bed.create(pod("bare", script)).await;
+    let ended = bed.wait_for_phase("bare", "Succeeded").await;
+    let uid = ended["metadata"]["uid"].as_str().unwrap();
+    let pid = std::fs::read_to_string(bed.kube.root().join("p").join(&uid[..8]).join("c/main/work/pid")).unwrap();
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+    assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
+}
+
+#[tokio::test]
+async fn no_pod_is_forgotten_when_the_history_is() {
+    let bed = Bed::new().await;
+    for round in 0..20 {
+        let name = format!("p{round}");
+        bed.create(pod(&name, "sleep 600")).await;
+        bed.kube.compact();
+        bed.wait_for_start(&name).await;
+        bed.api().delete(&name, &DeleteParams::default().grace_period(0)).await.unwrap();
+        bed.kube.compact();
+    }
+    let folder = bed.kube.root().join("p");
+    let emptied = async {
+        while std::fs::read_dir(&folder).unwrap().count() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await; // a folder is not observable through the API
+        }
+    };
+    tokio::time::timeout(crate::bed::PATIENCE, emptied).await.unwrap();
+}

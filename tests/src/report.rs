@@ -59,10 +59,10 @@ impl Report {
             let _ = writeln!(text, "=== {job:?}\n{}", tail(&String::from_utf8_lossy(&trace)));
         }
         for request in gitlab.requests().iter().rev().take(40).rev() {
-            let _ = writeln!(text, "gitlab: {request:?}");
+            let _ = writeln!(text, "gitlab: {:?} {} {} {}", request.status, request.method, request.path, request.query);
         }
         for request in kube.requests().iter().rev().take(40).rev() {
-            let _ = writeln!(text, "kube: {request:?}");
+            let _ = writeln!(text, "kube: {} {} {} {}", request.status, request.method, request.path, request.query);
         }
         for pod in kube.pods() {
             let _ = writeln!(text, "pod: {}", tail(&format!("{pod:?}")));

@@ -26,6 +26,9 @@ use crate::watch::{PodWatch, Seen};
 /// After `canceled` nobody waits for the log: the pod has this long to end by itself.
 const ABORT_GRACE: Duration = Duration::from_secs(10);
 
+/// When the build container has ended and nothing was heard of the job, its log has this long to tell.
+const CATCH_UP: Duration = Duration::from_secs(5);
+
 /// A pod that is being deleted, or is gone, has this long to deliver the rest of its log.
 const LEAVING_GRACE: Duration = Duration::from_secs(60);
 
@@ -60,9 +63,27 @@ struct Progress {
     replays: u32,
     deadline: Instant,
     on_deadline: Verdict,
+    /// The deadline is the one for starting.
+    is_start_timeout: bool,
     last: Option<std::sync::Arc<Pod>>,
     waiting: String,
     noise: Vec<String>,
+}
+
+impl Progress {
+    /// The job ends with `verdict` unless it has ended in time.
+    fn end_after(&mut self, time: Duration, verdict: Verdict) {
+        self.deadline = Instant::now() + time;
+        self.on_deadline = verdict;
+        self.is_start_timeout = false;
+    }
+
+    /// The same, unless it is to end sooner already.
+    fn end_within(&mut self, time: Duration, verdict: Verdict) {
+        if Instant::now() + time < self.deadline {
+            self.end_after(time, verdict);
+        }
+    }
 }
 
 impl Attend<'_> {
@@ -78,6 +99,7 @@ impl Attend<'_> {
             replays: 0,
             deadline: Instant::now() + start_timeout,
             on_deadline: Verdict::system("waiting for pod running: timed out waiting for pod to start"),
+            is_start_timeout: true,
             last: None,
             waiting: String::new(),
             noise: Vec::new(),
@@ -172,16 +194,13 @@ impl Attend<'_> {
     /// From here on the job has its own clock; ours only sees to it that a stuck pod does not stay for ever.
     fn begin_overtime(&self, at: &mut Progress) {
         let timeout = Duration::from_secs(self.job.payload.timeout_secs());
-        at.deadline = Instant::now() + timeout + OVERTIME;
-        at.on_deadline = Verdict::failed(
-            FailureReason::JobExecutionTimeout,
-            format!("execution took longer than {} seconds", GoDuration::from(timeout)),
-        );
+        let message = format!("execution took longer than {} seconds", GoDuration::from(timeout));
+        at.end_after(timeout + OVERTIME, Verdict::failed(FailureReason::JobExecutionTimeout, message));
     }
 
     fn overdue(&self, at: &Progress) -> Verdict {
         let mut verdict = at.on_deadline.clone();
-        if !at.started && verdict.reason == Some(FailureReason::RunnerSystemFailure) {
+        if at.is_start_timeout {
             let pod = at.last.as_deref();
             let phase = pod.and_then(|p| p.status.as_ref()?.phase.as_deref()).unwrap_or("Pending");
             let why = pod.and_then(status::unschedulable).map(|why| format!(": {why}")).unwrap_or_default();
@@ -202,8 +221,7 @@ impl Attend<'_> {
             return Some(Verdict::canceled());
         }
         if cancel == Cancel::Canceled {
-            at.deadline = Instant::now() + ABORT_GRACE;
-            at.on_deadline = Verdict::canceled();
+            at.end_after(ABORT_GRACE, Verdict::canceled());
         }
         spawn_patch(&self.name, at.control.clone().cancel(cancel));
         None
@@ -237,7 +255,9 @@ impl Attend<'_> {
             return Ok(None);
         }
         if let Some(message) = status::terminated(&pod, "build") {
-            return Ok(Some(End::Verdict(Verdict::system(message).while_preparing())));
+            // Either it could not stay, or the job is over already and its log is still to be read.
+            at.end_within(CATCH_UP, Verdict::system(message).while_preparing());
+            return Ok(None);
         }
         let waiting = status::waiting(&pod, self.namespace);
         if waiting != at.waiting {
@@ -253,11 +273,8 @@ impl Attend<'_> {
 
     /// The pod goes: its log may bring the rest, but not for ever.
     fn expect_the_end(&self, at: &mut Progress) {
-        let deadline = Instant::now() + LEAVING_GRACE;
-        if deadline < at.deadline {
-            at.deadline = deadline;
-            at.on_deadline = status::why_lost(at.last.as_deref(), self.namespace, &self.name);
-        }
+        let verdict = status::why_lost(at.last.as_deref(), self.namespace, &self.name);
+        at.end_within(LEAVING_GRACE, verdict);
     }
 
     /// The log has ended. The result may still stand in the container's termination message; else the status tells what happened.

@@ -18,14 +18,14 @@ const REDACTED: &str = "[redacted]";
 
 /// Prints the manifests of every job that comes in.
 pub(crate) async fn print(args: Cli) -> anyhow::Result<Exit> {
-    let intake = Intake::new(&args)?;
+    let intake = Intake::new(&args);
     let mut lines = Lines::stdin().context("reading standard input")?;
     let output = Output::stdout().context("writing standard output")?;
     let mut exit = Exit::Done;
     while let Some(received) = lines.next().await {
         let number = received.number;
         let job = match received.line {
-            Ok(line) => intake.job(line),
+            Ok(line) => intake.job(line)?,
             Err(err) => Some(Err(err.to_string())),
         };
         let manifests = match job {

@@ -14,41 +14,42 @@ use crate::cli::{Bare, Cli};
 pub(crate) struct Intake {
     namespace: Option<String>,
     bare: Bare,
-    runner: Option<RunnerRef>,
 }
 
 impl Intake {
-    /// Reads the config file, if the command line names one.
-    pub(crate) fn new(args: &Cli) -> anyhow::Result<Self> {
-        let runner = match &args.bare.config {
-            Some(path) => Some(from_config(path, args.bare.runner.as_deref())?),
-            None => None,
-        };
-        Ok(Self { namespace: args.namespace.clone(), bare: args.bare.clone(), runner })
+    /// What the command line says about jobs.
+    pub(crate) fn new(args: &Cli) -> Self {
+        Self { namespace: args.namespace.clone(), bare: args.bare.clone() }
     }
 
-    /// The job of `line`; `None` if the line is none.
-    pub(crate) fn job(&self, line: Line) -> Option<Result<JobLine, String>> {
-        let mut job = match line {
-            Line::Job(job) => *job,
-            Line::Payload(payload) => match self.complete(payload) {
-                Ok(job) => job,
-                Err(err) => return Some(Err(err)),
-            },
-            _ => return None,
+    /// The job of `line`; `None` if the line is none. A line that cannot be used is an `Err` of its own; a config file that
+    /// cannot be used ends the tool.
+    pub(crate) fn job(&self, line: Line) -> anyhow::Result<Option<Result<JobLine, String>>> {
+        let job = match line {
+            Line::Job(job) => Ok(*job),
+            // Only a bare payload needs the config file, so only it can fail for it.
+            Line::Payload(payload) => self.complete(payload, self.configured()?),
+            _ => return Ok(None),
         };
-        if let Some(namespace) = &self.namespace {
-            set_kubernetes(&mut job.runner.config, "namespace", namespace);
-        }
-        Some(Ok(job))
+        Ok(Some(job.map(|mut job| {
+            if let Some(namespace) = &self.namespace {
+                set_kubernetes(&mut job.runner.config, "namespace", namespace);
+            }
+            job
+        })))
+    }
+
+    /// The runner of the config file, if the command line names one.
+    fn configured(&self) -> anyhow::Result<Option<RunnerRef>> {
+        self.bare.config.as_deref().map(|path| from_config(path, self.bare.runner.as_deref())).transpose()
     }
 
     /// Adds to a bare payload the runner it lacks.
-    fn complete(&self, raw: Box<RawValue>) -> Result<JobLine, String> {
+    fn complete(&self, raw: Box<RawValue>, runner: Option<RunnerRef>) -> Result<JobLine, String> {
         let payload = Payload::parse(&raw).map_err(|err| err.to_string())?;
         let server = || payload.variables.iter().rev().find(|v| v.key == "CI_SERVER_URL").map(|v| v.value.expose().to_owned());
-        let mut runner = match &self.runner {
-            Some(runner) => runner.clone(),
+        let mut runner = match runner {
+            Some(runner) => runner,
             None => RunnerRef {
                 name: "replay".to_owned(),
                 url: String::new(),

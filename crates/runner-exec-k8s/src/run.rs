@@ -51,7 +51,7 @@ pub(crate) struct World {
 
 /// Runs jobs until the input ends, the output closes, or a signal comes.
 pub(crate) async fn run(args: Cli, signals: Signals) -> anyhow::Result<Exit> {
-    let intake = Intake::new(&args)?;
+    let intake = Intake::new(&args);
     let mut lines = Lines::stdin().context("reading standard input")?;
     let output = Output::stdout().context("writing standard output")?;
     if args.format() == Format::Ndjson {
@@ -147,7 +147,7 @@ impl Jobs {
             self.world.output.write((text + "\n").into_bytes()).await?;
             return Ok(());
         }
-        let job = match self.intake.job(line) {
+        let job = match self.intake.job(line)? {
             None => return Ok(()),
             Some(job) => job.and_then(|line| self.world.job(line)),
         };

@@ -19,7 +19,11 @@ pub(crate) fn waiting(pod: &Pod, namespace: &str) -> String {
     for condition in status.conditions.iter().flatten() {
         let (reason, message) = (condition.reason.as_deref().unwrap_or_default(), condition.message.as_deref());
         if !reason.is_empty() && condition.status != "True" {
-            text.push_str(&format!("\n\t{reason}: {:?}", message.unwrap_or_default()));
+            let line = format!("\n\t{reason}: {:?}", message.unwrap_or_default());
+            // Ready and ContainersReady say the same.
+            if !text.contains(&line) {
+                text.push_str(&line);
+            }
         }
     }
     text

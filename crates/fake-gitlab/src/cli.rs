@@ -59,10 +59,23 @@ pub(crate) enum Command {
     Run {
         #[command(flatten)]
         server: Server,
-        /// Branch or tag of the pipeline; the branch HEAD names if not given
-        #[arg(long = "ref", value_name = "NAME")]
-        reference: Option<String>,
+        #[command(flatten)]
+        run: RunOptions,
     },
+}
+
+/// What only `run` takes.
+#[derive(Debug, Args)]
+pub(crate) struct RunOptions {
+    /// Branch or tag of the pipeline; HEAD stands for what is checked out
+    #[arg(long = "ref", value_name = "NAME", default_value = "HEAD")]
+    pub(crate) reference: String,
+    /// Print the jobs' logs as they come, and a table at the end
+    #[arg(long)]
+    pub(crate) follow: bool,
+    /// Serve on when the pipeline has ended, until SIGTERM or SIGINT
+    #[arg(long)]
+    pub(crate) keep: bool,
 }
 
 /// What `serve` and `run` share.

@@ -60,7 +60,8 @@ const SERVED: [(&str, &str); 7] = [
 ];
 
 /// Makes the bare copy `mirror` of the repository at `source`, and gives the default branch: the
-/// one HEAD names there, or `main` where HEAD is detached.
+/// one HEAD names there. Where HEAD is detached it is one made for HEAD's commit: `main` if there is
+/// no such branch, else `detached-head`.
 pub(crate) async fn copy(source: &Path, mirror: &Path) -> Result<String, Error> {
     let source = absolute(source)?;
     text(&source, &["rev-parse", "--git-dir"]).await?;
@@ -78,7 +79,10 @@ pub(crate) async fn copy(source: &Path, mirror: &Path) -> Result<String, Error> 
     if let Some(branch) = named_head(&source).await? {
         return Ok(branch);
     }
-    let branch = "main".to_owned();
+    let branch = match has_branch(&source, "main").await? {
+        true => "detached-head".to_owned(),
+        false => "main".to_owned(),
+    };
     run(mirror, &["symbolic-ref", "HEAD", &format!("refs/heads/{branch}")]).await?;
     update(&source, mirror, &branch).await?;
     Ok(branch)

@@ -1,5 +1,6 @@
 //! A running server as tests see it: enqueue, wait, look, misbehave.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tempfile::TempDir;
@@ -182,6 +183,22 @@ impl FakeGitlab {
             .await
     }
 
+    /// Waits until some log is longer than `seen` says, and gives what [`Self::new_logs`] gives.
+    pub async fn wait_logs(&self, seen: &mut BTreeMap<u64, usize>) -> Vec<(JobReport, Vec<u8>)> {
+        self.shared
+            .wait_until(|world| {
+                let grown = grown_logs(world, seen);
+                (!grown.is_empty()).then_some(grown)
+            })
+            .await
+    }
+
+    /// What was added to the jobs' logs since `seen`, which holds the length that was seen of each
+    /// job's log and is brought up to date.
+    pub fn new_logs(&self, seen: &mut BTreeMap<u64, usize>) -> Vec<(JobReport, Vec<u8>)> {
+        self.shared.read(|world| grown_logs(world, seen))
+    }
+
     /// The log as stored.
     pub fn trace(&self, id: u64) -> Vec<u8> {
         self.shared.read(|world| {
@@ -260,4 +277,18 @@ impl FakeGitlab {
     pub fn clear_faults(&self) {
         self.shared.faults.set(Vec::new());
     }
+}
+
+fn grown_logs(world: &World, seen: &mut BTreeMap<u64, usize>) -> Vec<(JobReport, Vec<u8>)> {
+    let mut grown = Vec::new();
+    for job in world.jobs.values() {
+        let bytes = job.trace.bytes();
+        let seen = seen.entry(job.id).or_default();
+        // A log that was lost and is sent again is not told twice.
+        if let Some(new) = bytes.get(*seen..).filter(|new| !new.is_empty()) {
+            grown.push((job.report(world.project_path(job.project)), new.to_vec()));
+            *seen = bytes.len();
+        }
+    }
+    grown
 }

@@ -2,6 +2,7 @@
 
 mod cli;
 mod exit;
+mod follow;
 mod serve;
 mod state_file;
 
@@ -21,12 +22,12 @@ async fn main() -> ExitCode {
             log_to_stderr(server);
             serve::serve(server).await
         }
-        Command::Run { server, reference } => {
+        Command::Run { server, run } => {
             log_to_stderr(server);
             let Some((project, _)) = server.projects.first() else {
                 return usage("run needs a repository: --project GROUP/NAME=PATH");
             };
-            serve::run(server, project, reference.as_deref()).await
+            serve::run(server, project, run).await
         }
     };
     let exit = result.unwrap_or_else(|error| {

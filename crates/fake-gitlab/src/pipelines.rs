@@ -11,7 +11,8 @@ use crate::{Error, JobSpec, RAW_PROJECT, ci, git};
 /// The definition file of every project.
 const DEFINITION: &str = ".gitlab-ci.yml";
 
-/// Makes a pipeline from `.gitlab-ci.yml` at a branch or tag, and starts it.
+/// Makes a pipeline from `.gitlab-ci.yml` at a branch or tag, and starts it. `HEAD`, like no name,
+/// stands for the default branch.
 pub(crate) async fn create(
     shared: &Shared,
     path: &str,
@@ -85,7 +86,7 @@ async fn origin(
         let _alone = shared.git.lock().await;
         git::update(source, mirror, &project.default_branch).await?;
     }
-    let name = reference.unwrap_or(&project.default_branch);
+    let name = reference.filter(|name| *name != "HEAD").unwrap_or(&project.default_branch);
     let found = git::resolve(mirror, name)
         .await?
         .ok_or_else(|| Error::NoReference { project: project.path.clone(), reference: name.to_owned() })?;

@@ -5,8 +5,9 @@ use std::io::Write;
 use fake_gitlab::{Error, Event, FakeGitlab, JobStatus};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::cli::Server;
+use crate::cli::{RunOptions, Server};
 use crate::exit::Exit;
+use crate::follow::Follower;
 use crate::state_file;
 
 /// `fake-gitlab serve`.
@@ -23,32 +24,50 @@ pub(crate) async fn serve(options: &Server) -> Result<Exit, Error> {
 }
 
 /// `fake-gitlab run`.
-pub(crate) async fn run(options: &Server, project: &str, reference: Option<&str>) -> Result<Exit, Error> {
+pub(crate) async fn run(options: &Server, project: &str, run: &RunOptions) -> Result<Exit, Error> {
     let mut stop = Stop::listen()?;
     let gitlab = start(options).await?;
-    let pipeline = gitlab.create_pipeline(project, reference, Vec::new()).await?;
+    let pipeline = gitlab.create_pipeline(project, Some(&run.reference), Vec::new()).await?;
+    let mut follower = run.follow.then(|| Follower::new(&gitlab));
     let mut told = 0;
-    let exit = tokio::select! {
-        status = gitlab.wait_pipeline(pipeline) => {
-            match status {
-                JobStatus::Success => Exit::Done,
-                _ => Exit::NoSuccess,
-            }
-        }
-        name = stop.ordered() => {
-            complain(&format!("stopped by {name}"));
-            Exit::NoSuccess
-        }
-        failed = keep_state(&gitlab, options) => { failed?; Exit::InputOutput }
+    let stopped_by = tokio::select! {
+        _ = gitlab.wait_pipeline(pipeline) => None,
+        name = stop.ordered() => Some(name),
+        failed = keep_state(&gitlab, options) => return failed.map(|()| Exit::InputOutput),
+        failed = follow(follower.as_mut()) => match failed? {},
         never = tell_changes(&gitlab, &mut told) => match never {},
     };
     for event in gitlab.events().iter().skip(told) {
         complain(&in_words(event));
     }
-    complain(&format!("pipeline {pipeline}: {}", gitlab.pipeline_status(pipeline).as_str()));
+    if let Some(follower) = follower {
+        follower.finish()?;
+    }
+    let status = gitlab.pipeline_status(pipeline);
+    complain(&format!("pipeline {pipeline}: {}", status.as_str()));
+    match stopped_by {
+        Some(name) => complain(&format!("stopped by {name}")),
+        None if run.keep => {
+            tokio::select! {
+                _ = stop.ordered() => {}
+                failed = keep_state(&gitlab, options) => failed?,
+            }
+        }
+        None => {}
+    }
     write_state(&gitlab, options)?;
     gitlab.stop().await;
-    Ok(exit)
+    Ok(match status {
+        JobStatus::Success => Exit::Done,
+        _ => Exit::NoSuccess,
+    })
+}
+
+async fn follow(follower: Option<&mut Follower<'_>>) -> Result<std::convert::Infallible, Error> {
+    match follower {
+        Some(follower) => follower.follow().await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn start(options: &Server) -> Result<FakeGitlab, Error> {

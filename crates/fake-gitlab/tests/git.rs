@@ -220,7 +220,7 @@ async fn a_detached_shallow_checkout_is_served_as_the_default_branch() {
     git(checkout, &["checkout", "-q", "--detach", &sha]);
 
     let gitlab = FakeGitlab::builder().project("group/app", checkout).start().await.unwrap();
-    for reference in [None, Some("main")] {
+    for reference in [None, Some("HEAD"), Some("main")] {
         gitlab.create_pipeline("group/app", reference, Vec::new()).await.unwrap();
         let payload = take(&gitlab).await;
         assert_eq!(payload["git_info"]["sha"], sha);
@@ -228,6 +228,22 @@ async fn a_detached_shallow_checkout_is_served_as_the_default_branch() {
         git(copy.path(), &["clone", "-q", &repo_url(&payload), "copy"]);
         assert_eq!(std::fs::read_to_string(copy.path().join("copy/file")).unwrap(), "4");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_detached_head_beside_branches_is_what_runs() {
+    let repository = Repository::with(&[DEFINITION]);
+    let checked_out = repository.git(&["rev-parse", "HEAD"]);
+    repository.commit("newer", &[("x", "y")]);
+    repository.git(&["checkout", "-q", "--detach", &checked_out]);
+    let gitlab = FakeGitlab::builder().project("group/app", repository.path()).start().await.unwrap();
+    gitlab.create_pipeline("group/app", Some("HEAD"), Vec::new()).await.unwrap();
+    let payload = take(&gitlab).await;
+    assert_eq!(payload["git_info"]["sha"], checked_out);
+    assert_eq!(payload["git_info"]["ref"], "detached-head");
+    let newest = repository.commit("on the detached head", &[("z", "z")]);
+    gitlab.create_pipeline("group/app", None, Vec::new()).await.unwrap();
+    assert_eq!(take(&gitlab).await["git_info"]["sha"], newest);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,8 +4,8 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::io::{BufRead, BufReader, Lines};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
 use serde_json::{Value, json};
 use support::{Repository, client, send};
@@ -16,6 +16,8 @@ struct Program {
     url: String,
     /// The lines after the first, `name: value`.
     tokens: Vec<(String, String)>,
+    /// The lines after these.
+    lines: Lines<BufReader<ChildStdout>>,
 }
 
 impl Drop for Program {
@@ -43,7 +45,7 @@ impl Program {
                 (name.to_owned(), value.to_owned())
             })
             .collect();
-        Self { child, url, tokens }
+        Self { child, url, tokens, lines }
     }
 
     fn token(&self, name: &str) -> &str {
@@ -54,22 +56,31 @@ impl Program {
         send(client().post(format!("{}{path}", self.url)).json(&body)).await
     }
 
+    /// Waits for a job, held by the server until there is one, and takes it.
+    async fn take(&self) -> Value {
+        let mut last_update = None;
+        loop {
+            let body = json!({"token": self.token("runner-token"), "last_update": last_update,
+                "info": {"features": support::features()}});
+            let answer = self.post("/api/v4/jobs/request", body).await;
+            if answer.status == 201 {
+                return answer.json();
+            }
+            last_update = answer.header("x-gitlab-last-update").map(str::to_owned).or(last_update);
+        }
+    }
+
+    async fn end(&self, payload: &Value, state: &str) {
+        let body = json!({"token": payload["token"], "state": state, "failure_reason": "script_failure",
+            "exit_code": i32::from(state == "failed")});
+        send(client().put(format!("{}/api/v4/jobs/{}", self.url, payload["id"])).json(&body)).await.expect(200);
+    }
+
     /// Acts as a runner: takes as many jobs as there are states, and ends each with its state.
     async fn run_jobs(&self, states: &[&str]) {
-        let mut last_update = None;
         for state in states {
-            let payload = loop {
-                let body = json!({"token": self.token("runner-token"), "last_update": last_update,
-                    "info": {"features": support::features()}});
-                let answer = self.post("/api/v4/jobs/request", body).await;
-                if answer.status == 201 {
-                    break answer.json();
-                }
-                // Held by the server until there is something new.
-                last_update = answer.header("x-gitlab-last-update").map(str::to_owned).or(last_update);
-            };
-            let body = json!({"token": payload["token"], "state": state, "failure_reason": "script_failure", "exit_code": i32::from(*state == "failed")});
-            send(client().put(format!("{}/api/v4/jobs/{}", self.url, payload["id"])).json(&body)).await.expect(200);
+            let payload = self.take().await;
+            self.end(&payload, state).await;
         }
     }
 
@@ -152,6 +163,39 @@ async fn run_ends_with_the_pipelines_result_and_writes_the_state() {
     }
     let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
     assert_eq!(left.len(), 1, "{left:?}");
+}
+
+#[tokio::test]
+async fn run_shows_logs_as_they_come_and_a_table_and_serves_on_if_told() {
+    let repository =
+        Repository::with(&[(".gitlab-ci.yml", "a: {script: x}\nlong-name: {script: x, allow_failure: true}\n")]);
+    let mut program =
+        Program::start(&["run", "--project", &project(&repository), "--long-poll", "30", "--follow", "--keep"]);
+    let a = program.take().await;
+    let log = "2026-08-22T00:44:03.123456Z 00O section_start:1:x\r\u{1b}[0Khello\nunfinished";
+    let patch = client()
+        .patch(format!("{}/api/v4/jobs/{}/trace", program.url, a["id"]))
+        .header("JOB-TOKEN", a["token"].as_str().unwrap())
+        .header("Content-Type", "text/plain")
+        .header("Content-Range", format!("0-{}", log.len() - 1));
+    send(patch.body(log)).await.expect(202);
+    assert_eq!(program.lines.next().unwrap().unwrap(), "a | hello", "shown while the job runs");
+    program.end(&a, "success").await;
+    program.run_jobs(&["failed"]).await;
+    let rest: Vec<String> = (0..5).map(|_| program.lines.next().unwrap().unwrap()).collect();
+    assert_eq!(rest[0], "a | unfinished");
+    assert_eq!(rest[1], "");
+    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(words(&rest[2]), ["job", "state", "exit", "code", "seconds", "log", "bytes"]);
+    assert_eq!(words(&rest[3])[..3], ["a", "success", "0"]);
+    assert_eq!(words(&rest[3])[4], log.len().to_string());
+    assert_eq!(words(&rest[4])[..4], ["long-name", "failed", "(allowed)", "1"]);
+    let version =
+        client().get(format!("{}/api/v4/version", program.url)).header("PRIVATE-TOKEN", program.token("private-token"));
+    send(version).await.expect(200);
+    program.terminate("-TERM");
+    let (status, stderr) = program.wait();
+    assert_eq!(status.code(), Some(0), "{stderr}");
 }
 
 #[tokio::test]

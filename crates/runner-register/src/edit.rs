@@ -110,9 +110,23 @@ fn blocks(text: &str) -> Result<Vec<Block>, EditError> {
         while let Some(line) = last_line(&text[before..block.start]).filter(|line| line.trim_start().starts_with('#')) {
             block.start -= line.len();
         }
+        block.end += inner_comments(&text[block.end..]);
         before = block.end;
     }
     Ok(blocks)
+}
+
+/// Length of the indented comments at the front of `text` that a blank line or the end divides from what follows.
+fn inner_comments(text: &str) -> usize {
+    let mut length = 0;
+    for line in text.split_inclusive('\n') {
+        match line.trim_start() {
+            comment if comment.starts_with('#') && comment.len() < line.len() => length += line.len(),
+            "" => return length,
+            _ => return 0,
+        }
+    }
+    length
 }
 
 fn collect(table: &Table, runner: Option<usize>, text: &str, blocks: &mut Vec<Block>) {

@@ -105,3 +105,31 @@ proptest! {
         prop_assert_eq!(words(&kept), words(&edited));
     }
 }
+
+/// Each folder of tests/edit: a file as people have it, what it is with one more runner, and without those whose token is gggg….
+///
+/// `BLESS=1 cargo test` writes what comes out; look at the difference before it is committed.
+#[test]
+fn files_as_people_have_them_come_out_as_the_golden_ones() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/edit");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(&root).unwrap() {
+        let dir = entry.unwrap().path();
+        if !dir.is_dir() {
+            continue;
+        }
+        seen += 1;
+        let text = std::fs::read_to_string(dir.join("in.toml")).unwrap();
+        let (config, _) = runner_core::config::Config::parse(&text, |_| None).unwrap();
+        let gone = |runner: &runner_core::config::Runner| runner.token.expose().contains("_gggg");
+        let gone: Vec<usize> = (0..config.runners.len()).filter(|index| gone(&config.runners[*index])).collect();
+        for (name, edited) in [("added.toml", append(&text, ENTRY)), ("removed.toml", remove(&text, &gone))] {
+            let (path, edited) = (dir.join(name), edited.unwrap_or_else(|err| panic!("{}: {err}", dir.display())));
+            if std::env::var_os("BLESS").is_some() {
+                std::fs::write(&path, &edited).unwrap();
+            }
+            assert_eq!(edited, std::fs::read_to_string(&path).unwrap(), "{}", path.display());
+        }
+    }
+    assert!(seen >= 8, "only {seen} folders in {}", root.display());
+}

@@ -37,7 +37,7 @@ use rustix::fs::Mode;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch as level;
 
-use self::build::Build;
+use self::build::Container;
 use self::control::Control;
 use self::course::Course;
 use self::failure::Failure;
@@ -92,16 +92,14 @@ async fn run(args: &DriveArgs, shell: Shell, reaper: Reaper, share: Watch) -> Re
             let log = log.map_err(doing("create the log's spool"))?;
             log.started();
             let failure = Failure::new(err.to_string(), FailureReason::RunnerConfigurationError);
-            return finish(args, &log, control, None, Err(failure)).await;
+            let build = Container::awaited(&args.share, share, log.clone());
+            return finish(args, &log, control, build, Err(failure)).await;
         }
     };
     let log = open_log(args, &job).map_err(doing("create the log's spool"))?;
     replays(&log, control.clone());
     log.started();
-    let build = tokio::spawn({
-        let (folder, log) = (args.share.clone(), log.clone());
-        async move { Build::connect(&folder, share, log).await }
-    });
+    let build = Container::awaited(&args.share, share, log.clone());
     let local = Local::new(reaper, shell, log.clone());
     let (build, result) = Course::new(&job, log.clone(), limits, local, build).run(&args.via).await;
     finish(args, &log, control, build, result).await
@@ -153,7 +151,7 @@ async fn finish(
     args: &DriveArgs,
     log: &Log,
     mut control: level::Receiver<Control>,
-    build: Option<Build>,
+    build: Container,
     result: Result<(), Failure>,
 ) -> Result<u8, HelperError> {
     let length = log.close();
@@ -185,15 +183,18 @@ async fn finish(
         // The frame says the same; a container without the file still has that.
         crate::error::report(&format_args!("write `{}`: {err}", args.termination_log.display()));
     }
-    if let Some(build) = build {
-        build.bye().await;
-    }
     let acknowledged = async {
         if control.wait_for(|control| control.acknowledged >= length).await.is_err() {
             std::future::pending::<()>().await; // nobody can say it any more
         }
     };
+    let farewell = async {
+        build.bye().await;
+        std::future::pending::<()>().await
+    };
     tokio::select! {
+        biased;
+        () = farewell => {}
         () = acknowledged => {}
         () = tokio::time::sleep(UNACKNOWLEDGED) => {}
     }

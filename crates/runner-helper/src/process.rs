@@ -3,7 +3,7 @@
 //! The process becomes the reaper of its descendants, as it is anyway when it is PID 1 of its container, so that nothing a script
 //! started can get out of sight.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -93,7 +93,7 @@ impl Drop for Child {
     }
 }
 
-/// Sends `signal` to every living descendant of this process; returns how many there were.
+/// Sends `signal` to every descendant of this process; returns how many there were.
 ///
 /// Not to the group only: a script may have made groups and sessions of its own.
 pub(crate) fn signal_descendants(signal: Signal) -> usize {
@@ -104,10 +104,9 @@ pub(crate) fn signal_descendants(signal: Signal) -> usize {
     found.len()
 }
 
-/// All living descendants of this process.
+/// All descendants of this process. The dead that nobody has reaped yet count too: they come to this process, and then are gone.
 pub(crate) fn descendants() -> Vec<Pid> {
     let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
-    let mut dead = HashSet::new();
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
         let Ok(stat) = std::fs::read(entry.path().join("stat")) else { continue }; // ended meanwhile
@@ -115,10 +114,7 @@ pub(crate) fn descendants() -> Vec<Pid> {
         let Some(name_end) = stat.iter().rposition(|&b| b == b')') else { continue };
         let rest = String::from_utf8_lossy(&stat[name_end + 1..]).into_owned();
         let mut fields = rest.split_ascii_whitespace();
-        let (Some(state), Some(Ok(parent))) = (fields.next(), fields.next().map(str::parse)) else { continue };
-        if matches!(state, "Z" | "X") {
-            dead.insert(pid);
-        }
+        let Some(Ok(parent)) = fields.nth(1).map(str::parse) else { continue };
         children.entry(parent).or_default().push(pid);
     }
     let mut found = Vec::new();
@@ -126,9 +122,7 @@ pub(crate) fn descendants() -> Vec<Pid> {
     while let Some(parent) = todo.pop() {
         for pid in children.remove(&parent).into_iter().flatten() {
             todo.push(pid);
-            if !dead.contains(&pid) {
-                found.extend(Pid::from_raw(pid));
-            }
+            found.extend(Pid::from_raw(pid));
         }
     }
     found

@@ -38,13 +38,13 @@ impl Control {
 /// Follows the annotations file for as long as the runtime lives.
 pub(crate) fn follow(file: &Path) -> Result<watch::Receiver<Control>, HelperError> {
     let mut watch = Watch::beside(file)?;
-    let (send, receive) = watch::channel(Control::default());
+    // A file that is missing or cannot be read says nothing new; the next change may.
+    let read = |file: &Path| std::fs::read_to_string(file).ok().map(|text| Control::parse(&text));
+    let (send, receive) = watch::channel(read(file).unwrap_or_default());
     let file = file.to_owned();
     tokio::spawn(async move {
         loop {
-            // A file that is missing or cannot be read says nothing new; the next change may.
-            if let Ok(text) = std::fs::read_to_string(&file) {
-                let now = Control::parse(&text);
+            if let Some(now) = read(&file) {
                 send.send_if_modified(|last| {
                     *last != now && {
                         *last = now;

@@ -10,10 +10,9 @@ use runner_core::failure::FailureReason;
 use runner_core::flags::parse_bool;
 use runner_core::job::Step;
 use runner_core::text;
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::build::{Build, Lost};
+use super::build::{Container, Lost};
 use super::cache;
 use super::failure::{Failure, check};
 use super::git::{self, Git};
@@ -48,17 +47,6 @@ impl From<Failure> for Broken {
     }
 }
 
-/// Where the build container is known from.
-#[derive(Debug)]
-enum Container {
-    /// It is awaited.
-    Awaited(JoinHandle<std::io::Result<Build>>),
-    /// It listens.
-    Here(Build),
-    /// It was lost.
-    Gone,
-}
-
 /// A job on its way.
 #[derive(Debug)]
 pub(crate) struct Course<'a> {
@@ -74,38 +62,24 @@ pub(crate) struct Course<'a> {
 
 impl<'a> Course<'a> {
     /// A job that has not begun.
-    pub(crate) fn new(
-        job: &'a Job,
-        log: Log,
-        limits: Limits,
-        local: Local,
-        build: JoinHandle<std::io::Result<Build>>,
-    ) -> Self {
+    pub(crate) fn new(job: &'a Job, log: Log, limits: Limits, local: Local, build: Container) -> Self {
         let (git, warnings) = Git::new(job, log.clone());
         // All in one message, as the original shows them.
         let warnings: Vec<&str> = job.warnings.iter().chain(&warnings).map(String::as_str).collect();
         if !warnings.is_empty() {
             log.warn(&warnings.join("\n"));
         }
-        Self { job, log, limits, local, build: Container::Awaited(build), git, status: "running" }
+        Self { job, log, limits, local, build, git, status: "running" }
     }
 
-    /// Runs all stages; returns the build container, if it is still there, and how the job ended.
-    pub(crate) async fn run(mut self, via: &str) -> (Option<Build>, Result<(), Failure>) {
+    /// Runs all stages; returns the build container and how the job ended.
+    pub(crate) async fn run(mut self, via: &str) -> (Container, Result<(), Failure>) {
         let result = match self.stages(via).await {
             Ok(()) => Ok(()),
             Err(Broken::Failed(failure)) => Err(failure),
             Err(Broken::Stopped(stop)) => Err(self.limits.failure(stop)),
         };
-        let build = match self.build {
-            Container::Here(build) => Some(build),
-            Container::Awaited(connecting) => {
-                connecting.abort();
-                None
-            }
-            Container::Gone => None,
-        };
-        (build, result)
+        (self.build, result)
     }
 
     async fn stages(&mut self, via: &str) -> Result<(), Broken> {

@@ -1,8 +1,9 @@
 //! The command line. Flags and environment variables are named as GitLab Runner names them.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
+use clap::builder::Resettable;
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, Command as ClapCommand, CommandFactory, FromArgMatches, Parser, Subcommand};
 use runner_cli::args::Common;
@@ -78,9 +79,6 @@ pub(crate) struct Register {
     #[arg(long, env = "RUNNER_EXECUTOR")]
     pub(crate) executor: Option<String>,
 
-    #[command(flatten)]
-    pub(crate) server: ServerSide,
-
     /// Do not unregister the runner again if it cannot be saved
     #[arg(long, env = "REGISTER_LEAVE_RUNNER", value_parser = truth, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) leave_runner: Option<bool>,
@@ -96,6 +94,9 @@ pub(crate) struct Register {
     /// PEM file of its key
     #[arg(long, env = "CI_SERVER_TLS_KEY_FILE", value_name = "FILE")]
     pub(crate) tls_key_file: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) server: ServerSide,
 
     #[command(flatten)]
     pub(crate) settings: Settings,
@@ -118,7 +119,7 @@ pub(crate) struct ServerSide {
     pub(crate) locked: Option<bool>,
 
     /// Jobs of which refs it takes
-    #[arg(long, env = "REGISTER_ACCESS_LEVEL", value_parser = ["", "not_protected", "ref_protected"], hide_possible_values = true, value_name = "not_protected|ref_protected")]
+    #[arg(long, env = "REGISTER_ACCESS_LEVEL", value_parser = ["not_protected", "ref_protected"], hide_possible_values = true, value_name = "not_protected|ref_protected")]
     pub(crate) access_level: Option<String>,
 
     /// Longest job in seconds
@@ -178,8 +179,7 @@ pub(crate) struct List {
 }
 
 fn truth(text: &str) -> Result<bool, String> {
-    // An empty variable is a variable that is not set.
-    if text.is_empty() { Ok(false) } else { parse_bool(text).ok_or_else(|| "expected true or false".to_owned()) }
+    parse_bool(text).ok_or_else(|| "expected true or false".to_owned())
 }
 
 fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
@@ -225,7 +225,7 @@ impl Parser for Cli {
         T: Into<OsString> + Clone,
     {
         let args = with_command(args.into_iter().map(Into::into).collect());
-        let matches = Self::command().try_get_matches_from(args)?;
+        let matches = without_empty_variables(Self::command()).try_get_matches_from(args)?;
         let cli = Self::from_arg_matches(&matches).map_err(|err| err.format(&mut Self::command()))?;
         match &cli.command {
             Command::Unregister(Unregister { filter, all_runners: false })
@@ -237,6 +237,14 @@ impl Parser for Cli {
             _ => Ok(cli),
         }
     }
+}
+
+/// An empty variable is one that is not set.
+fn without_empty_variables(command: ClapCommand) -> ClapCommand {
+    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    command
+        .mut_args(|arg| if arg.get_env().is_some_and(is_empty) { arg.env(Resettable::Reset) } else { arg })
+        .mut_subcommands(without_empty_variables)
 }
 
 /// Puts `register` in front of flags that come without a command. Flags of all commands may stand before the command.

@@ -80,7 +80,7 @@ impl Setting {
         }
     }
 
-    /// What was given, as it stands in the file. An empty variable counts as not given.
+    /// What was given, as it stands in the file. An empty text counts as not given.
     fn values(&self, matches: &ArgMatches) -> Result<Vec<(Vec<String>, Value)>, clap::Error> {
         let path: Vec<String> = self.path.split('.').map(str::to_owned).collect();
         let one = |value: Value| vec![(path.clone(), value)];

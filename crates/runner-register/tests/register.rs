@@ -133,6 +133,10 @@ async fn keys_come_from_flags_then_environment_then_template() {
         ("KUBERNETES_ALLOWED_IMAGES", "a/*, b/*"),
         ("KUBERNETES_AUTOMOUNT_SERVICE_ACCOUNT_TOKEN", "false"),
         ("KUBERNETES_SCHEDULER_NAME", ""),
+        ("KUBERNETES_POLL_TIMEOUT", ""),
+        ("KUBERNETES_NAMESPACE_PER_JOB", ""),
+        ("REGISTER_LOCKED", ""),
+        ("REGISTER_MAXIMUM_TIMEOUT", ""),
         ("TEMPLATE_CONFIG_FILE", template.to_str().unwrap()),
     ];
     let ran = place.run_with(&args, &env).await;

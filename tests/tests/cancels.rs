@@ -5,8 +5,11 @@ use std::time::Instant;
 use fake_gitlab::{JobSpec, JobStatus};
 use tests::{World, trace};
 
+/// A job that would run for minutes. It talks, because GitLab tells of a cancel only in its answers: for a silent job that is the
+/// next keep-alive, up to half a minute later.
 fn long() -> JobSpec {
-    JobSpec::script(["echo begun", "sleep 300", "echo never"]).after_script(["echo after with $CI_JOB_STATUS"])
+    let script = ["echo begun", "for i in $(seq 1000); do echo tick $i; sleep 0.3; done", "echo never"];
+    JobSpec::script(script).after_script(["echo after with $CI_JOB_STATUS"])
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -40,7 +43,7 @@ async fn touching_the_cancel_file_stops_the_job() {
 async fn a_script_that_ignores_the_signal_is_killed_before_after_script() {
     let world = World::start().await;
     let _pipe = world.pipe();
-    let script = ["trap '' TERM", "echo begun", "while :; do sleep 0.2; done"];
+    let script = ["trap '' TERM", "echo begun", "while :; do echo still here; sleep 0.2; done"];
     let id = world.gitlab.enqueue(JobSpec::script(script).after_script(["echo after"])).await.unwrap();
     world.log_shows(id, "begun").await;
     world.gitlab.cancel(id);

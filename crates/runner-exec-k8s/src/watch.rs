@@ -26,10 +26,13 @@ pub(crate) enum Seen {
     Gone,
 }
 
+type Place = (ClusterKey, String, String);
+
 /// The watches of all namespaces in use.
 #[derive(Default)]
 pub(crate) struct Watches {
-    namespaces: Mutex<HashMap<(ClusterKey, String, String), (Objects, Arc<Namespace>)>>,
+    /// By cluster, namespace and owner.
+    namespaces: Mutex<HashMap<Place, (Objects, Arc<Namespace>)>>,
 }
 
 /// The pods of one owner in one namespace.

@@ -146,7 +146,9 @@ impl Launch<'_> {
                 };
                 let data = self.data(resource, reference)?.unwrap_or_default();
                 let text = |value: Vec<u8>| String::from_utf8_lossy(&value).into_owned();
-                env.extend(data.into_iter().map(|(k, v)| (format!("{prefix}{k}"), text(v))));
+                // Binary entries of a config map are for volumes only.
+                let data = data.into_iter().filter(|(_, value)| !value.contains(&0));
+                env.extend(data.map(|(k, v)| (format!("{prefix}{k}"), text(v))));
             }
         }
         Ok(env)

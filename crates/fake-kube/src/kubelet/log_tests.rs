@@ -90,3 +90,20 @@ async fn following_sees_rotation_and_ends_with_the_container() {
     assert_eq!(reader.next().await.unwrap(), None);
     assert_eq!(read(&log, Options::default()).await, "two\nthree", "only the current file");
 }
+
+#[tokio::test]
+async fn only_the_last_files_are_kept() {
+    let (folder, log) = log();
+    let mut stream = log.stream("stdout");
+    for number in 0..9 {
+        stream.append(format!("{number}\n").as_bytes());
+        log.rotate();
+    }
+    stream.append(b"9\n");
+    let mut files: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let last = |file: &std::path::PathBuf| std::fs::read_to_string(file).unwrap().trim_end().chars().next_back();
+    // "0.log" sorts before "0.log.<time>".
+    assert_eq!(files.iter().map(last).collect::<Vec<_>>(), [Some('9'), Some('5'), Some('6'), Some('7'), Some('8')]);
+    assert_eq!(read(&log, Options::default()).await, "9\n");
+}

@@ -119,31 +119,30 @@ impl Worker {
         let started = SystemTime::now();
         let reports = self.reports.clone();
         let run = id.clone();
+        let ended = move |code| {
+            // A worker that is gone has nothing left to learn.
+            let _ = reports.send(Report::Ended { index, id: run, code });
+        };
         let spawned = LogFile::create(path, self.cluster.config.log_max_size).and_then(|log| {
-            let ended = move |code| {
-                // A worker that is gone has nothing left to learn.
-                let _ = reports.send(Report::Ended { index, id: run, code });
-            };
-            let pid = process::start(&self.cluster.kubelet.live, &program, &id, Arc::clone(&log), ended)?;
-            Ok((log, pid))
+            // There is a log even of what cannot be started: an empty one.
+            self.cluster.kubelet.keep_log(&id, &log);
+            container.log = Some(Arc::clone(&log));
+            process::start(&self.cluster.kubelet.live, &program, &id, log, ended)
         });
         match spawned {
-            Ok((log, pid)) => {
-                self.cluster.kubelet.keep_log(&id, &log);
-                container.log = Some(log);
+            Ok(pid) => {
                 let running = Running { id, pid, started, program: Arc::new(program) };
                 container.ready = container.ready.map(|_| false);
                 container.started = container.started.map(|_| false);
                 probe::watch(index, &container.spec, &running, &self.reports);
                 container.actual = State::Running(running);
-                self.event(
-                    "Normal",
-                    "Started",
-                    &format!("Started container {}", self.containers[index].name()),
-                    Some(index),
-                );
+                let message = format!("Started container {}", container.name());
+                self.event("Normal", "Started", &message, Some(index));
             }
             Err(error) => {
+                if let Some(log) = &container.log {
+                    log.close();
+                }
                 let message = start_error(&program.argv[0], &error);
                 container.actual = State::Terminated(Terminated {
                     id,

@@ -13,5 +13,6 @@ mod logs;
 mod pods;
 mod program;
 mod refuses;
+mod serves;
 mod volumes;
 mod watches;

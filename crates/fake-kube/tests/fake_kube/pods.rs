@@ -107,6 +107,8 @@ async fn a_command_that_cannot_be_executed_is_a_start_error() {
         let ended = &state(&pod)["terminated"];
         assert_eq!((&ended["reason"], &ended["exitCode"]), (&json!("StartError"), &json!(128)));
         assert!(ended["message"].as_str().unwrap().contains(expected), "{ended}");
+        let follow = kube::api::LogParams { follow: true, ..Default::default() };
+        assert_eq!(bed.api().logs(name, &follow).await.unwrap(), "");
     }
 }
 

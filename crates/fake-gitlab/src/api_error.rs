@@ -30,6 +30,12 @@ impl ApiError {
         Self { status: StatusCode::BAD_REQUEST, body: json!({ "error": error.into() }), headers: Vec::new() }
     }
 
+    /// There is no such path, or not for this method.
+    pub(crate) fn no_route(status: StatusCode) -> Self {
+        let text = status.canonical_reason().unwrap_or_default();
+        Self { status, body: json!({ "error": format!("{} {text}", status.as_u16()) }), headers: Vec::new() }
+    }
+
     /// 400 with a reason.
     pub(crate) fn bad_request(reason: &str) -> Self {
         Self::message(StatusCode::BAD_REQUEST, format!("400 Bad request - {reason}"))

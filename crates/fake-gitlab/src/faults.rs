@@ -42,8 +42,8 @@ pub struct Action {
     /// Forget the log of the job in the path, then go on.
     #[serde(default)]
     pub lose_trace: bool,
-    /// Close the connection without an answer.
-    #[serde(default)]
+    /// Close the connection without an answer; in JSON `true` means `"before"`.
+    #[serde(default, deserialize_with = "cut_or_flag")]
     pub cut: Option<Cut>,
     /// Answer with this status instead of doing what was asked.
     #[serde(default)]
@@ -64,6 +64,20 @@ pub enum Cut {
     Before,
     /// The request was carried out and only its answer is lost.
     After,
+}
+
+fn cut_or_flag<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Cut>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected `before`, `after`, true or false")]
+    enum Spelling {
+        Flag(bool),
+        Named(Cut),
+    }
+    Ok(match Option::<Spelling>::deserialize(deserializer)? {
+        None | Some(Spelling::Flag(false)) => None,
+        Some(Spelling::Flag(true)) => Some(Cut::Before),
+        Some(Spelling::Named(cut)) => Some(cut),
+    })
 }
 
 impl Fault {
@@ -200,6 +214,23 @@ mod tests {
         ] {
             assert_eq!(path_matches(pattern, path), matches, "{pattern} {path}");
         }
+    }
+
+    #[test]
+    fn a_cut_is_named_or_just_wanted() {
+        for (text, cut) in [
+            (r#"{}"#, None),
+            (r#"{"cut":null}"#, None),
+            (r#"{"cut":false}"#, None),
+            (r#"{"cut":true}"#, Some(Cut::Before)),
+            (r#"{"cut":"before"}"#, Some(Cut::Before)),
+            (r#"{"cut":"after"}"#, Some(Cut::After)),
+        ] {
+            let action: Action = serde_json::from_str(text).unwrap();
+            assert_eq!(action.cut, cut, "{text}");
+        }
+        let problem = serde_json::from_str::<Action>(r#"{"cut":"never"}"#).unwrap_err();
+        assert!(problem.to_string().contains("expected `before`"), "{problem}");
     }
 
     #[test]

@@ -150,10 +150,13 @@ struct Composer<'a> {
 
 impl<'a> Composer<'a> {
     fn next(&mut self) -> Result<(Event<'a>, Span), Problem> {
-        match self.parser.next_event() {
-            Some(Ok(next)) => Ok(next),
-            Some(Err(problem)) => Err(syntax(&problem)),
-            None => Ok((Event::StreamEnd, Span::default())),
+        loop {
+            return match self.parser.next_event() {
+                Some(Ok((Event::Comment(..), _))) => continue,
+                Some(Ok(next)) => Ok(next),
+                Some(Err(problem)) => Err(syntax(&problem)),
+                None => Ok((Event::StreamEnd, Span::default())),
+            };
         }
     }
 

@@ -36,7 +36,7 @@ fn split(path: &str) -> Option<(&str, &'static str)> {
 pub(crate) async fn serve(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let path = request.uri().path().to_owned();
     let Some((project, endpoint)) = split(&path) else {
-        return ApiError::message(StatusCode::NOT_FOUND, "404 Not Found").into_response();
+        return ApiError::no_route(StatusCode::NOT_FOUND).into_response();
     };
     if !shared.read(|world| is_welcome(world, request.headers())) {
         return (

@@ -17,8 +17,10 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
 use axum::routing::{delete, get, post, put};
 
+use crate::api_error::ApiError;
 use crate::shared::Shared;
 
 /// Parameters of any call but the two below.
@@ -77,5 +79,6 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .nest("/api/v4", runner_api.merge(traces).merge(artifacts::routes()).merge(user_api))
         .merge(own)
         .fallback(git::serve)
+        .method_not_allowed_fallback(async || ApiError::no_route(StatusCode::METHOD_NOT_ALLOWED))
         .with_state(shared)
 }

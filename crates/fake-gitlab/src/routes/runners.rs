@@ -18,6 +18,7 @@ use crate::state::World;
 use crate::token;
 
 use super::user::User;
+use super::user_runners;
 
 type Reply = Result<Response, ApiError>;
 
@@ -171,8 +172,11 @@ pub(crate) async fn reset(
 }
 
 /// `POST /runners/:id/reset_authentication_token` by a user.
-pub(crate) async fn reset_by_id(_: User, State(shared): State<Arc<Shared>>, Path(id): Path<u64>) -> Reply {
-    shared.write(|world| renew(world, id))
+pub(crate) async fn reset_by_id(_: User, State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Reply {
+    shared.write(|world| {
+        let id = user_runners::find(world, &id)?.id;
+        renew(world, id)
+    })
 }
 
 fn renew(world: &mut World, id: u64) -> Reply {

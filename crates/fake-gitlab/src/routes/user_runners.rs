@@ -17,7 +17,8 @@ use super::pages::page;
 use super::user::User;
 use super::user_jobs::{job_json, matches_scope};
 
-fn find(world: &World, id: u64) -> Result<&Runner, ApiError> {
+pub(super) fn find<'a>(world: &'a World, id: &str) -> Result<&'a Runner, ApiError> {
+    let id: u64 = id.parse().map_err(|_| ApiError::parameter("id is invalid"))?;
     world.runners.get(&id).ok_or_else(|| ApiError::message(axum::http::StatusCode::NOT_FOUND, "404 Runner Not Found"))
 }
 
@@ -31,19 +32,19 @@ pub(crate) async fn list(_: User, State(shared): State<Arc<Shared>>, params: Par
 pub(crate) async fn get(
     _: User,
     State(shared): State<Arc<Shared>>,
-    Path(id): Path<u64>,
+    Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    shared.read(|world| Ok(Json(find(world, id)?.details())))
+    shared.read(|world| Ok(Json(find(world, &id)?.details())))
 }
 
 /// `GET /runners/:id/managers`.
 pub(crate) async fn managers(
     _: User,
     State(shared): State<Arc<Shared>>,
-    Path(id): Path<u64>,
+    Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
     shared.read(|world| {
-        let managers = &find(world, id)?.managers;
+        let managers = &find(world, &id)?.managers;
         Ok(Json(managers.iter().map(|manager| manager.to_json()).collect()))
     })
 }
@@ -52,11 +53,11 @@ pub(crate) async fn managers(
 pub(crate) async fn jobs(
     _: User,
     State(shared): State<Arc<Shared>>,
-    Path(id): Path<u64>,
+    Path(id): Path<String>,
     params: Params,
 ) -> Result<Response, ApiError> {
     let items: Vec<Value> = shared.read(|world| {
-        find(world, id)?;
+        let id = find(world, &id)?.id;
         let jobs = world.jobs.values().rev();
         Ok(jobs
             .filter(|job| job.runner.as_ref().is_some_and(|(runner, _)| *runner == id))

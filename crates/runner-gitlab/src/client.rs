@@ -20,6 +20,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 /// How long a connection may be kept that nobody uses.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+/// How many of them.
+const IDLE_CONNECTIONS: usize = 100;
 /// A peer that acknowledges nothing for that long is gone; else a dropped connection would cost [`ANSWER_TIMEOUT`].
 const PEER_TIMEOUT: Duration = Duration::from_secs(60);
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
@@ -48,6 +50,7 @@ impl Client {
             .tcp_keepalive(KEEP_ALIVE)
             .tcp_user_timeout(PEER_TIMEOUT)
             .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS)
             .redirect(repeat_only());
         let http =
             trust.apply(builder, base.scheme() == "https")?.build().map_err(|err| Error::Build { why: chain(&err) })?;

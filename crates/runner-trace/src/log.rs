@@ -64,6 +64,11 @@ impl LogStream {
 
     /// The next bytes, at most `max`; empty if there are no more yet. Lets other jobs run in between.
     pub(crate) async fn take(&mut self, max: usize) -> Result<Bytes, Error> {
+        if self.ready.is_empty() && self.waiting() > 0 {
+            // once, and not much more than is needed: doubling would hold twice the chunk
+            let wanted = usize::try_from(self.waiting()).unwrap_or(usize::MAX).min(max);
+            self.ready.reserve(wanted + 16 * 1024);
+        }
         loop {
             self.skip();
             let len = self.written.borrow().len;

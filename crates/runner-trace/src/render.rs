@@ -10,6 +10,7 @@
 
 use runner_core::event::{Open, Source};
 use runner_core::mask::{DEFAULT_PREFIXES, Masker};
+use runner_core::secret::Secret;
 use runner_core::text::limit_notice;
 
 /// How many bytes of each source's text have come.
@@ -48,7 +49,9 @@ pub(crate) struct Renderer {
     /// Room kept below the limit for the final text.
     reserve: u64,
     offsets: Offsets,
-    masker: Masker,
+    secrets: Secrets,
+    /// Only while the executor's text is rendered: its automata are large, and a job's text is mostly the pod's.
+    masker: Option<Masker>,
     utf8: Utf8,
     /// Whose text came last, and whether it was marked `final`. At a change what masker and decoder hold back is put out.
     current: Option<(Source, bool)>,
@@ -72,13 +75,13 @@ fn reserve(limit: u64) -> u64 {
 impl Renderer {
     /// For the job opened by `open`.
     pub(crate) fn new(open: &Open) -> Self {
-        let prefixes = DEFAULT_PREFIXES.iter().copied();
-        let more = open.features.token_mask_prefixes.iter().map(String::as_str);
+        let secrets = Secrets { masks: open.masks.clone(), prefixes: open.features.token_mask_prefixes.clone() };
         Self {
             limit: open.limit,
             reserve: reserve(open.limit),
             offsets: Offsets::default(),
-            masker: Masker::new(open.masks.iter().map(|mask| mask.expose()), prefixes.chain(more)),
+            secrets,
+            masker: None,
             utf8: Utf8::default(),
             current: None,
             emitted: 0,
@@ -110,7 +113,7 @@ impl Renderer {
             Source::Pod => self.utf8.write(new, &mut text),
             Source::Executor => {
                 let mut masked = Vec::new();
-                self.masker.write(new, &mut masked);
+                self.masker.get_or_insert_with(|| self.secrets.masker()).write(new, &mut masked);
                 self.utf8.write(&masked, &mut text);
             }
         }
@@ -130,11 +133,11 @@ impl Renderer {
 
     /// The current text ends: what masker and decoder still hold belongs to it.
     fn end_text(&mut self, out: &mut Vec<u8>) {
-        let Some((source, last)) = self.current.take() else { return };
+        let Some((_, last)) = self.current.take() else { return };
         let mut text = String::new();
-        if source == Source::Executor {
+        if let Some(mut masker) = self.masker.take() {
             let mut masked = Vec::new();
-            self.masker.finish(&mut masked);
+            masker.finish(&mut masked);
             self.utf8.write(&masked, &mut text);
         }
         self.utf8.finish(&mut text);
@@ -175,6 +178,21 @@ impl Renderer {
     fn emit(&mut self, text: &str, out: &mut Vec<u8>) {
         self.emitted += text.len() as u64;
         out.extend_from_slice(text.as_bytes());
+    }
+}
+
+/// What the executor's text must not show.
+#[derive(Debug)]
+struct Secrets {
+    masks: Vec<Secret>,
+    /// Besides the default ones.
+    prefixes: Vec<String>,
+}
+
+impl Secrets {
+    fn masker(&self) -> Masker {
+        let prefixes = DEFAULT_PREFIXES.iter().copied().chain(self.prefixes.iter().map(String::as_str));
+        Masker::new(self.masks.iter().map(Secret::expose), prefixes)
     }
 }
 
@@ -219,7 +237,6 @@ mod tests {
     use proptest::prelude::*;
     use runner_core::event::{Head, JobKey, OpenFeatures};
     use runner_core::line::LineType;
-    use runner_core::secret::Secret;
 
     use super::*;
 

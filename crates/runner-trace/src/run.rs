@@ -9,7 +9,7 @@ use runner_cli::stdin::{Ending, Lines};
 use runner_cli::stdout::Output;
 use runner_core::event::{Hello, JobKey, State};
 use runner_core::line::{encode, encode_end};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::intake::{Action, Intake, NewJob};
 use crate::shared::Shared;
 use crate::upload::{Delivery, Outcome};
-use crate::writer::{self, Order};
+use crate::writer::{Append, Writer};
 
 /// Name of the tool.
 pub(crate) const TOOL: &str = "runner-trace";
@@ -28,7 +28,7 @@ pub(crate) const TOOL: &str = "runner-trace";
 /// QUIT changes nothing here: the pipe drains from its head, and this tool ends when its input does.
 pub(crate) async fn run(args: Cli, signals: Signals) -> anyhow::Result<Exit> {
     let shared = Arc::new(Shared::new(args.state.open(TOOL)?));
-    let (journals, mut failure) = writer::start()?;
+    let (journals, mut failure) = Writer::start()?;
     let output = Output::stdout()?;
     let mut trace = Trace {
         intake: Intake::default(),
@@ -42,7 +42,7 @@ pub(crate) async fn run(args: Cli, signals: Signals) -> anyhow::Result<Exit> {
     trace.take_up().exit(Exit::Io)?;
 
     let mut lines = Lines::stdin()?;
-    let mut queued = None;
+    let mut queued: Option<Append> = None;
     let mut reading = true;
     while reading || queued.is_some() || !trace.deliveries.is_empty() {
         tokio::select! {
@@ -51,10 +51,10 @@ pub(crate) async fn run(args: Cli, signals: Signals) -> anyhow::Result<Exit> {
             () = trace.output.closed() => return Ok(Exit::NeighbourLost),
             Ok(err) = &mut failure => return Err(err).exit(Exit::Io),
             Some(ended) = trace.deliveries.join_next() => trace.ended(ended?).await?,
-            Ok(place) = journals.reserve(), if queued.is_some() => {
+            room = journals.room(queued.as_ref().map_or(0, |append| append.line.len())), if queued.is_some() => {
                 // one line at a time: while the disk is slow or full the input waits, and nothing else does
-                if let Some(order) = queued.take() {
-                    place.send(order);
+                if let Some(append) = queued.take() {
+                    journals.append(append, room);
                 }
             }
             received = lines.next(), if reading && queued.is_none() => match received {
@@ -108,7 +108,7 @@ impl Trace {
     }
 
     /// Sorts a line in; returns what is to be written to a journal.
-    async fn received(&mut self, received: runner_cli::stdin::Received) -> anyhow::Result<Option<Order>> {
+    async fn received(&mut self, received: runner_cli::stdin::Received) -> anyhow::Result<Option<Append>> {
         match self.intake.take(received, &self.shared.state).exit(Exit::Io)? {
             Action::None => Ok(None),
             Action::PassOn(line) => {
@@ -119,26 +119,17 @@ impl Trace {
                 if let Some(job) = new {
                     self.deliver(job);
                 }
-                Ok(Some(Order::Append(line)))
+                Ok(Some(line))
             }
         }
     }
 
     /// Nothing more will be read: the deliveries may end once the journals are written.
-    async fn end_input(
-        &mut self,
-        journals: &mpsc::Sender<Order>,
-        failure: &mut oneshot::Receiver<Error>,
-    ) -> anyhow::Result<()> {
-        let (done, written) = oneshot::channel();
-        // both fail only with the writer, and then `failure` says why
-        let flush = async {
-            journals.send(Order::Flush(done)).await.ok();
-            written.await
-        };
+    async fn end_input(&mut self, journals: &Writer, failure: &mut oneshot::Receiver<Error>) -> anyhow::Result<()> {
         tokio::select! {
+            biased;
             Ok(err) = failure => return Err(err).exit(Exit::Io),
-            _ = flush => {}
+            () = journals.flush() => {}
         }
         self.input_ended.cancel();
         Ok(())

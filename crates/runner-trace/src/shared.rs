@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 /// Chunks up to this many bytes need no room, so that no job waits for another.
 const SMALL_CHUNK: usize = 32 * 1024;
 /// Room for larger chunks, of all jobs together, in KiB.
-const ROOM: usize = 8 * 1024;
+const ROOM: usize = 4 * 1024;
 /// How long a job waits for room before it sends a small chunk.
 const ROOM_PATIENCE: Duration = Duration::from_secs(1);
 

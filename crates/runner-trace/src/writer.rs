@@ -6,13 +6,13 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::error::Error;
 use crate::journal::Journal;
 
-/// Most bytes of a batch.
-const BATCH: usize = 1024 * 1024;
+/// Bytes that may be on their way to the disk. A slow disk so gets large batches, and a slower one holds up the input.
+const ROOM: usize = 2 * 1024 * 1024;
 /// How long to wait for space on a full disk; delivered jobs give theirs back.
 const FULL_DISK_PAUSE: Duration = Duration::from_secs(1);
 
@@ -27,34 +27,62 @@ pub(crate) struct Append {
     pub(crate) closes: bool,
 }
 
+/// The way to the writer.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    to: mpsc::UnboundedSender<Order>,
+    room: Arc<Semaphore>,
+}
+
 /// What the writer is asked for.
 #[derive(Debug)]
-pub(crate) enum Order {
-    /// Append a line.
-    Append(Append),
-    /// Tell when everything before is written.
+enum Order {
+    Append(Append, OwnedSemaphorePermit),
     Flush(oneshot::Sender<()>),
 }
 
-/// Starts the writer. The second part tells of the error that made it give up: not a full disk, which it waits out.
-pub(crate) fn start() -> io::Result<(mpsc::Sender<Order>, oneshot::Receiver<Error>)> {
-    let (to, mut orders) = mpsc::channel(64);
-    let (failed, failure) = oneshot::channel();
-    std::thread::Builder::new().name("journals".to_owned()).spawn(move || {
-        while let Some(first) = orders.blocking_recv() {
-            let (batch, flushed) = collect(first, &mut orders);
-            for lines in batch {
-                if let Err(err) = lines.write() {
-                    let _ = failed.send(err); // nobody listens: the tool is on its way out
-                    return;
+impl Writer {
+    /// Starts the writer. The second part tells of the error that made it give up: not a full disk, which it waits out.
+    pub(crate) fn start() -> io::Result<(Self, oneshot::Receiver<Error>)> {
+        let (to, mut orders) = mpsc::unbounded_channel();
+        let (failed, failure) = oneshot::channel();
+        std::thread::Builder::new().name("journals".to_owned()).spawn(move || {
+            while let Some(first) = orders.blocking_recv() {
+                let (batch, flushed) = collect(first, &mut orders);
+                for lines in batch {
+                    if let Err(err) = lines.write() {
+                        let _ = failed.send(err); // nobody listens: the tool is on its way out
+                        return;
+                    }
+                }
+                for done in flushed {
+                    let _ = done.send(()); // as above
                 }
             }
-            for done in flushed {
-                let _ = done.send(()); // as above
-            }
+        })?;
+        Ok((Self { to, room: Arc::new(Semaphore::new(ROOM)) }, failure))
+    }
+
+    /// Waits for room for `bytes`, to be given back once they are written.
+    pub(crate) async fn room(&self, bytes: usize) -> OwnedSemaphorePermit {
+        let wanted = u32::try_from(bytes.min(ROOM)).unwrap_or(u32::MAX);
+        match Arc::clone(&self.room).acquire_many_owned(wanted).await {
+            Ok(room) => room,
+            Err(err) => unreachable!("the room is never closed: {err}"),
         }
-    })?;
-    Ok((to, failure))
+    }
+
+    /// Hands a line over. If the writer has given up nobody takes it, and [`Writer::start`]'s second part says why.
+    pub(crate) fn append(&self, line: Append, room: OwnedSemaphorePermit) {
+        let _ = self.to.send(Order::Append(line, room));
+    }
+
+    /// Returns when everything before is written, or the writer has given up.
+    pub(crate) async fn flush(&self) {
+        let (done, written) = oneshot::channel();
+        let _ = self.to.send(Order::Flush(done));
+        let _ = written.await;
+    }
 }
 
 /// The lines of one batch for one journal.
@@ -62,28 +90,30 @@ struct Lines {
     journal: Arc<Journal>,
     bytes: Vec<u8>,
     closes: bool,
+    /// Given back when the lines are dropped.
+    room: Vec<OwnedSemaphorePermit>,
 }
 
 /// Takes what is queued, ordered by journal; within a journal the order of arrival stays.
-fn collect(first: Order, orders: &mut mpsc::Receiver<Order>) -> (Vec<Lines>, Vec<oneshot::Sender<()>>) {
-    let (mut batch, mut flushed, mut size) = (Vec::<Lines>::new(), Vec::new(), 0);
+fn collect(first: Order, orders: &mut mpsc::UnboundedReceiver<Order>) -> (Vec<Lines>, Vec<oneshot::Sender<()>>) {
+    let (mut batch, mut flushed) = (Vec::<Lines>::new(), Vec::new());
     let mut next = Some(first);
     while let Some(order) = next {
         match order {
-            Order::Append(Append { journal, line, closes }) => {
-                size += line.len();
+            Order::Append(Append { journal, line, closes }, room) => {
                 let at = batch.iter().position(|lines| Arc::ptr_eq(&lines.journal, &journal));
                 let at = at.unwrap_or_else(|| {
-                    batch.push(Lines { journal, bytes: Vec::new(), closes: false });
+                    batch.push(Lines { journal, bytes: Vec::new(), closes: false, room: Vec::new() });
                     batch.len() - 1
                 });
                 batch[at].bytes.extend_from_slice(line.as_bytes());
                 batch[at].bytes.push(b'\n');
                 batch[at].closes |= closes;
+                batch[at].room.push(room);
             }
             Order::Flush(done) => flushed.push(done),
         }
-        next = if size < BATCH { orders.try_recv().ok() } else { None };
+        next = orders.try_recv().ok();
     }
     (batch, flushed)
 }

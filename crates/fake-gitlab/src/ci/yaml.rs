@@ -313,6 +313,13 @@ mod tests {
     }
 
     #[test]
+    fn byte_order_marks_and_windows_line_ends_do_no_harm() {
+        let node = parse("\u{feff}a: 1\r\nb: |\r\n  x\r\n  y\r\n").unwrap();
+        assert_eq!(get(&node, "a").text().unwrap(), "1");
+        assert_eq!(get(&node, "b").text().unwrap(), "x\ny\n");
+    }
+
+    #[test]
     fn broken_hostile_and_endless_texts_are_refused_with_a_line() {
         let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
         for level in 1..9 {

@@ -245,12 +245,7 @@ impl FakeGitlab {
 
     /// Pauses or resumes a runner, found by its token.
     pub fn pause_runner(&self, token: &str, paused: bool) {
-        self.shared.write(|world| {
-            let runner = world.runners.values_mut().find(|runner| runner.token == token);
-            if let Some(runner) = runner {
-                runner.spec.paused = paused;
-            }
-        });
+        self.shared.write(|world| world.pause(token, paused));
     }
 
     /// Removes a runner, found by its token, as an administrator does.

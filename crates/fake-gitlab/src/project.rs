@@ -66,7 +66,7 @@ pub(crate) struct Pipeline {
     pub(crate) is_tag: bool,
     /// Message of an annotated tag.
     pub(crate) tag_message: Option<String>,
-    /// Default branch and tags count as protected.
+    /// Of all branches and tags only the default branch is protected.
     pub(crate) is_protected: bool,
     pub(crate) commit: Commit,
     pub(crate) source: &'static str,

@@ -296,17 +296,31 @@ impl World {
         owned && tagged && (protected || !runner.spec.protected_only)
     }
 
+    /// Pauses or resumes a runner. Its queue is another one then, and its queue value too.
+    pub(crate) fn pause(&mut self, token: &str, paused: bool) {
+        let runner = self.runners.values_mut().find(|runner| runner.token == token);
+        if let Some(runner) = runner {
+            runner.spec.paused = paused;
+            let id = runner.id;
+            self.tick_queue(id);
+        }
+    }
+
+    fn tick_queue(&mut self, runner: u64) {
+        // Without random bytes the old value would stay, and a job would be overlooked.
+        let value = token::hex().unwrap_or_else(|_| format!("{:032x}", self.events.len()));
+        if let Some(runner) = self.runners.get_mut(&runner) {
+            runner.queue_value = value;
+        }
+    }
+
     /// Gives a new queue value to the runners that could take the job.
     fn tick_queues(&mut self, id: u64) {
         let Some(job) = self.jobs.get(&id) else { return };
         let runners: Vec<u64> =
             self.runners.values().filter(|runner| self.may_take(runner, job)).map(|runner| runner.id).collect();
-        for id in runners {
-            // Without random bytes the old value would stay, and a job would be overlooked.
-            let value = token::hex().unwrap_or_else(|_| format!("{:032x}", self.events.len()));
-            if let Some(runner) = self.runners.get_mut(&id) {
-                runner.queue_value = value;
-            }
+        for runner in runners {
+            self.tick_queue(runner);
         }
     }
 

@@ -249,7 +249,11 @@ async fn jobs_go_only_to_runners_that_may_have_them() {
     assert_eq!(request_job_as(&gitlab, &tagged).await.expect(201).json()["id"], tagged_job);
     gitlab.enqueue(JobSpec::default().tag("k8s").tag("arm")).await.unwrap();
     request_job_as(&gitlab, &tagged).await.expect(204);
+    let last_update = request_job_as(&gitlab, &paused).await.header("x-gitlab-last-update").unwrap().to_owned();
     gitlab.pause_runner(&paused, false);
+    let resumed = json!({"token": paused, "last_update": last_update});
+    let answer = call(&gitlab, "POST", "/jobs/request", resumed).await.expect(204);
+    assert_ne!(answer.header("x-gitlab-last-update"), Some(last_update.as_str()), "a resumed runner has a new queue");
     gitlab.enqueue(JobSpec::default()).await.unwrap();
     request_job_as(&gitlab, &paused).await.expect(201);
 }

@@ -145,12 +145,12 @@ fn keys_without_effect_are_named_and_those_of_other_executors_are_not() {
     assert_eq!(
         unused,
         [
-            ("connection_max_age", true),
+            ("runners[0].cache", true),
             ("runners[0].kubernetes.new_key", false),
             ("runners[0].kubernetes.poll_interval", true),
             ("runners[0].mystery", false),
-            ("session_server", true),
-            ("shutdown_timeout", true),
+            ("runners[0].prepare_timeout", true),
+            ("session_server", false),
         ]
     );
 }
@@ -261,4 +261,78 @@ fn debug_of_a_file_shows_no_secret() {
     let (config, _) = parse(REAL);
     let shown = format!("{config:?}");
     assert!(!shown.contains("abcdefghijkl") && !shown.contains("s3-secret"), "{shown}");
+}
+
+#[test]
+fn a_file_as_gitlab_runner_writes_it_brings_no_warning() {
+    let text = r#"
+concurrent = 1
+check_interval = 0
+connection_max_age = "15m0s"
+shutdown_timeout = 0
+[session_server]
+  session_timeout = 1800
+[[runners]]
+  name = "k8s"
+  executor = "kubernetes"
+  [runners.cache]
+    MaxUploadedArchiveSize = 0
+    [runners.cache.s3]
+    [runners.cache.gcs]
+    [runners.cache.azure]
+  [runners.kubernetes]
+    host = ""
+    poll_interval = 3
+    print_pod_warning_events = true
+    node_tolerations = {}
+"#;
+    let (_, unused) = parse(text);
+    assert!(unused.iter().all(|key| key.reason.is_none()), "{unused:?}");
+}
+
+/// Every key that has a field, with its path as the manual writes it.
+fn keys() -> Vec<String> {
+    fn add(prefix: &str, value: &serde_json::Value, keys: &mut Vec<String>) {
+        for key in value.as_object().unwrap().keys() {
+            keys.push(format!("{prefix}{key}"));
+        }
+    }
+    let mut keys = Vec::new();
+    add("", &serde_json::to_value(Config::default()).unwrap(), &mut keys);
+    add("runners.", &serde_json::to_value(Runner::default()).unwrap(), &mut keys);
+    add("runners.kubernetes.", &serde_json::to_value(Kubernetes::default()).unwrap(), &mut keys);
+    add("runners.cache.", &serde_json::to_value(Cache::default()).unwrap(), &mut keys);
+    add("runners.artifact.", &serde_json::to_value(ArtifactLimits::default()).unwrap(), &mut keys);
+    keys
+}
+
+#[test]
+fn the_manual_names_every_key_and_says_which_have_no_effect() {
+    let manual = include_str!("../../../../docs/config.md");
+    let row = |path: &str| {
+        let last = path.rsplit('.').next().unwrap();
+        let section = match path.strip_suffix(last).unwrap().trim_end_matches('.') {
+            "" => "## The file",
+            "runners" => "## `[[runners]]`",
+            "runners.kubernetes" => "## `[runners.kubernetes]`",
+            "runners.cache" => "## `[runners.cache]`",
+            _ => "## `[[runners]]`",
+        };
+        let text = manual.split(section).nth(1).unwrap_or_else(|| panic!("no section {section}"));
+        let text = text.split("\n## ").next().unwrap();
+        let row = text.lines().find(|line| line.starts_with('|') && line.contains(&format!("`{last}`")));
+        row.unwrap_or_else(|| panic!("`{path}` is not in {section} of docs/config.md")).to_owned()
+    };
+    for key in keys() {
+        row(&key);
+    }
+    for (path, _) in unused::NO_EFFECT {
+        if !path.starts_with("session_server") {
+            assert!(row(path).contains("no effect"), "{path}: {}", row(path));
+        }
+    }
+    for (path, _) in kubernetes::NO_EFFECT {
+        let path = format!("runners.kubernetes.{path}");
+        assert!(row(&path).contains("no effect"), "{path}");
+    }
 }

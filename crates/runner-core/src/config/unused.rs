@@ -5,33 +5,69 @@ use serde_ignored::Path;
 use super::{Config, EXECUTOR, kubernetes};
 
 /// Keys of GitLab Runner that are understood but change nothing here, with the reason. `runners` stands for each entry.
-const NO_EFFECT: &[(&str, &str)] = &[
+pub(super) const NO_EFFECT: &[(&str, &str)] = &[
     ("connection_max_age", "connections are kept as long as they work"),
     ("experimental", "there are no experiments"),
     ("listen_address", "metrics are not served yet"),
     ("log_format", "the flag --log-format decides"),
     ("log_level", "the flag --log-level decides"),
-    ("machine", "only the kubernetes executor can be run"),
+    ("machine", OTHER_EXECUTORS),
     ("sentry_dsn", "errors are not reported to Sentry"),
-    ("session_server", "there are no interactive sessions"),
+    ("session_server.listen_address", "there are no interactive sessions"),
     ("shutdown_timeout", "jobs go on while the tools are stopped"),
     ("user", "no process changes its user"),
-    ("runners.autoscaler", "only the kubernetes executor can be run"),
-    ("runners.custom", "only the kubernetes executor can be run"),
-    ("runners.docker", "only the kubernetes executor can be run"),
+    ("runners.artifact", "the limits of artifact uploads cannot be set yet"),
+    ("runners.autoscaler", OTHER_EXECUTORS),
+    ("runners.cache", "there is no store for caches yet"),
+    ("runners.custom", OTHER_EXECUTORS),
+    ("runners.docker", OTHER_EXECUTORS),
     ("runners.experimental", "there are no experiments"),
-    ("runners.instance", "only the kubernetes executor can be run"),
-    ("runners.machine", "only the kubernetes executor can be run"),
+    ("runners.get_sources_timeout", "only the job's own time limit is enforced yet"),
+    ("runners.instance", OTHER_EXECUTORS),
+    ("runners.job_status_final_update_retry_limit", "a result is sent until it is accepted or refused"),
+    ("runners.machine", OTHER_EXECUTORS),
     ("runners.monitoring", "metrics are not served yet"),
-    ("runners.parallels", "only the kubernetes executor can be run"),
+    ("runners.parallels", OTHER_EXECUTORS),
+    ("runners.prepare_timeout", "only the job's own time limit is enforced yet"),
     ("runners.proxy_exec", "scripts are run directly"),
     ("runners.referees", "there are no referees"),
-    ("runners.slot_cgroup_template", "only for other executors"),
-    ("runners.ssh", "only the kubernetes executor can be run"),
+    ("runners.safe_directory_checkout", "checkouts are always safe directories"),
+    ("runners.slot_cgroup_template", OTHER_EXECUTORS),
+    ("runners.ssh", OTHER_EXECUTORS),
     ("runners.step_runner_image", "native steps are not supported"),
-    ("runners.use_slot_cgroups", "only for other executors"),
-    ("runners.virtualbox", "only the kubernetes executor can be run"),
+    ("runners.token_expires_at", "the token is not renewed before it expires yet"),
+    ("runners.use_slot_cgroups", OTHER_EXECUTORS),
+    ("runners.virtualbox", OTHER_EXECUTORS),
 ];
+
+const OTHER_EXECUTORS: &str = "only the kubernetes executor can be run";
+
+/// Values that say what is the case anyway; GitLab Runner writes some of them into every file. Nothing to warn about.
+fn is_default(path: &str, value: &toml::Value) -> bool {
+    let last = path.rsplit('.').next().unwrap_or(path);
+    match (last, value) {
+        ("connection_max_age", toml::Value::String(text)) => text == "15m0s" || text == "15m",
+        ("cleanup_resources_timeout", toml::Value::String(text)) => text == "5m0s" || text == "5m",
+        ("helper_image_flavor", toml::Value::String(text)) => text.is_empty() || text == "alpine",
+        ("log_level", toml::Value::String(text)) => text.is_empty() || text == "info",
+        ("log_format", toml::Value::String(text)) => text.is_empty() || text == "runner",
+        ("poll_interval", toml::Value::Integer(secs)) => *secs <= 0 || *secs == 3,
+        ("print_pod_warning_events" | "safe_directory_checkout", toml::Value::Boolean(on)) => *on,
+        ("token_expires_at", toml::Value::Datetime(time)) => time.to_string().starts_with("0001-01-01"),
+        _ => is_empty(value),
+    }
+}
+
+fn is_empty(value: &toml::Value) -> bool {
+    match value {
+        toml::Value::String(text) => text.is_empty(),
+        toml::Value::Integer(number) => *number == 0,
+        toml::Value::Boolean(on) => !on,
+        toml::Value::Array(list) => list.is_empty(),
+        toml::Value::Table(table) => table.values().all(is_empty),
+        toml::Value::Float(_) | toml::Value::Datetime(_) => false,
+    }
+}
 
 /// A key that is set and has no effect.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,33 +79,35 @@ pub struct UnusedKey {
 }
 
 /// `unknown` are the paths for which no field was found.
-pub(super) fn unused_keys(config: &Config, table: &toml::Table, unknown: Vec<String>) -> Vec<UnusedKey> {
+pub(super) fn unused_keys(config: &Config, file: &toml::Table, unknown: Vec<String>) -> Vec<UnusedKey> {
     let mut keys = Vec::new();
-    let mut note = |prefix: &str, table: &toml::Table, list: &str| {
-        for (key, reason) in NO_EFFECT.iter().filter_map(|(path, reason)| Some((below(path, list)?, reason))) {
-            if table.contains_key(key) {
-                keys.push(UnusedKey { path: format!("{prefix}{key}"), reason: Some(reason) });
-            }
+    let mut known = Vec::new();
+    let mut note = |prefix: String, table: &toml::Table, path: &str, reason| {
+        let Some(value) = look_up(table, path) else { return };
+        known.push(format!("{prefix}{path}"));
+        if !is_default(path, value) {
+            keys.push(UnusedKey { path: format!("{prefix}{path}"), reason: Some(reason) });
         }
     };
-    note("", table, "");
-    let tables = table.get("runners").and_then(toml::Value::as_array).into_iter().flatten();
-    let tables = tables.filter_map(toml::Value::as_table).enumerate();
-    let ours = tables.filter(|(index, _)| is_ours(config, *index));
-    for (index, table) in ours.clone() {
-        note(&format!("runners[{index}]."), table, "runners");
+    for (path, reason) in NO_EFFECT.iter().filter(|(path, _)| !path.starts_with("runners.")) {
+        note(String::new(), file, path, reason);
     }
-    for (index, table) in ours {
-        let Some(table) = table.get("kubernetes").and_then(toml::Value::as_table) else { continue };
-        for (key, reason) in kubernetes::NO_EFFECT.iter().filter(|(key, _)| table.contains_key(*key)) {
-            keys.push(UnusedKey { path: format!("runners[{index}].kubernetes.{key}"), reason: Some(reason) });
+    let entries = file.get("runners").and_then(toml::Value::as_array).into_iter().flatten().enumerate();
+    for (index, entry) in entries.filter(|(index, _)| is_ours(config, *index)) {
+        let Some(entry) = entry.as_table() else { continue };
+        for (path, reason) in NO_EFFECT.iter().filter_map(|(path, why)| Some((path.strip_prefix("runners.")?, why))) {
+            note(format!("runners[{index}]."), entry, path, reason);
+        }
+        let Some(table) = entry.get("kubernetes").and_then(toml::Value::as_table) else { continue };
+        for (path, reason) in kubernetes::NO_EFFECT {
+            note(format!("runners[{index}].kubernetes."), table, path, reason);
         }
     }
     for path in unknown {
-        let known =
-            keys.iter().any(|key| path.strip_prefix(&key.path).is_some_and(|r| r.is_empty() || r.starts_with('.')));
+        let is_below =
+            |known: &String| path.strip_prefix(known.as_str()).is_some_and(|r| r.is_empty() || r.starts_with('.'));
         let foreign = runner_index(&path).is_some_and(|index| !is_ours(config, index));
-        if !known && !foreign {
+        if !known.iter().any(is_below) && !foreign {
             keys.push(UnusedKey { path, reason: None });
         }
     }
@@ -77,11 +115,10 @@ pub(super) fn unused_keys(config: &Config, table: &toml::Table, unknown: Vec<Str
     keys
 }
 
-/// The last part of `path` if the rest is `parent`.
-fn below(path: &'static str, parent: &str) -> Option<&'static str> {
-    match path.rsplit_once('.') {
-        Some((rest, key)) => (rest == parent).then_some(key),
-        None => parent.is_empty().then_some(path),
+fn look_up<'a>(table: &'a toml::Table, path: &str) -> Option<&'a toml::Value> {
+    match path.split_once('.') {
+        Some((first, rest)) => look_up(table.get(first)?.as_table()?, rest),
+        None => table.get(path),
     }
 }
 

@@ -22,6 +22,7 @@ mod events;
 mod fault;
 mod faults;
 mod gc;
+mod guard;
 mod json;
 mod kubeconfig;
 mod kubelet;

@@ -27,6 +27,7 @@ async fn run(cli: cli::Cli) -> anyhow::Result<()> {
     // Before anything is started: a signal must never find the default action.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
     let (builder, image_faults) = cli.into_builder();
     let kube = builder.start().await?;
     image_faults.into_iter().for_each(|fault| kube.faults().add_image(fault));
@@ -38,6 +39,7 @@ async fn run(cli: cli::Cli) -> anyhow::Result<()> {
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
+        _ = hang_up.recv() => {}
     }
     drop(kube);
     Ok(())

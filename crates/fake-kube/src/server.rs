@@ -15,7 +15,8 @@ use crate::builder::Builder;
 use crate::cluster::Cluster;
 use crate::error::Error;
 use crate::faults::Faults;
-use crate::kubelet::{Kubelet, Order};
+use crate::guard::Guard;
+use crate::kubelet::{Kubelet, Order, reap};
 use crate::record::Request;
 use crate::resource::{PODS, by_plural};
 use crate::{gc, kubeconfig, routes};
@@ -28,6 +29,8 @@ pub struct FakeKube {
     /// Dropping it stops the server.
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
+    /// Acts if this process is killed; its drop calls it off.
+    _guard: Guard,
     /// Removed last, when nothing runs in it any more.
     folder: TempDir,
 }
@@ -43,6 +46,7 @@ impl FakeKube {
         let address = listener.local_addr().map_err(Error::Thread)?;
         let kubeconfig = folder.path().join("kubeconfig");
         kubeconfig::write(&kubeconfig, &format!("http://{address}"), &cluster.token)?;
+        let guard = Guard::start(folder.path(), reap::MARK).map_err(Error::Thread)?;
         let (stop, stopped) = oneshot::channel();
         let served = Arc::clone(&cluster);
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -56,7 +60,7 @@ impl FakeKube {
             runtime.shutdown_timeout(Duration::from_secs(1));
         };
         let thread = std::thread::Builder::new().name("fake-kube".to_owned()).spawn(serve).map_err(Error::Thread)?;
-        Ok(Self { cluster, address, kubeconfig, stop: Some(stop), thread: Some(thread), folder })
+        Ok(Self { cluster, address, kubeconfig, stop: Some(stop), thread: Some(thread), _guard: guard, folder })
     }
 
     /// Settings to start with.

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::log_file::LogFile;
 use super::process::Program;
+use super::reap;
 use crate::clock;
 use crate::json::{list, text};
 
@@ -48,6 +49,13 @@ pub(crate) struct Terminated {
     pub(crate) message: String,
     pub(crate) started: SystemTime,
     pub(crate) finished: SystemTime,
+}
+
+impl Running {
+    /// Kills the container with everything it started.
+    pub(crate) fn kill(&self) {
+        reap::kill_container(self.pid, &self.program.mark(&self.id));
+    }
 }
 
 impl State {

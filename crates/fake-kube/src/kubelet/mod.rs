@@ -15,7 +15,7 @@ mod orders;
 mod pod_status;
 mod probe;
 mod process;
-mod reap;
+pub(crate) mod reap;
 mod rewrite;
 mod scheduler;
 mod sources;

@@ -42,7 +42,7 @@ impl Worker {
         let State::Running(running) = container.actual.clone() else { return };
         container.killed_as = reason;
         if signal == Signal::KILL {
-            reap::kill_container(running.pid, &running.id);
+            running.kill();
         } else {
             reap::signal(running.pid, signal);
         }
@@ -52,7 +52,7 @@ impl Worker {
         self.silent = true;
         for container in &self.containers {
             if let State::Running(running) = &container.actual {
-                reap::kill_container(running.pid, &running.id);
+                running.kill();
             }
         }
         self.change(|pod| {

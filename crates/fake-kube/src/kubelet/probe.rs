@@ -8,7 +8,6 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::container::{Container, Running, State};
-use super::reap;
 use super::worker::{Report, Worker};
 use crate::json::{int, list, text};
 
@@ -120,7 +119,7 @@ impl Worker {
                 let probe = if what == Kind::Startup { "startup" } else { "liveness" };
                 let message = format!("Container {name} failed {probe} probe, will be restarted");
                 self.event("Normal", "Killing", &message, Some(index));
-                reap::kill_container(running.pid, &running.id);
+                running.kill();
             }
         }
     }

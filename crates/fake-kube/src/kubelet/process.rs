@@ -40,11 +40,16 @@ impl Program {
             .args(&self.argv[1..])
             .env_clear()
             .envs(self.env.iter().map(|(name, value)| (name, value)))
-            .env(MARK, id)
+            .env(MARK, self.mark(id))
             .current_dir(&self.cwd)
             .stdin(Stdio::null())
             .process_group(0);
         command
+    }
+
+    /// What marks the processes of the run with this id.
+    pub(crate) fn mark(&self, id: &str) -> String {
+        format!("{}/{id}", self.folder.display())
     }
 
     /// Runs a command beside the main process, as probes and hooks do; its output is thrown away.
@@ -67,7 +72,7 @@ pub(crate) struct Live {
 struct LiveState {
     /// Set once: from then on nothing is started.
     stopped: bool,
-    /// Container id and pod folder by the id of the main process.
+    /// Mark and pod folder by the id of the main process.
     mains: HashMap<i32, (String, PathBuf)>,
 }
 
@@ -84,7 +89,7 @@ impl Live {
             }
             let child = program.command(id).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
             let pid = child.id().unwrap_or_default().cast_signed();
-            state.mains.insert(pid, (id.to_owned(), program.folder.clone()));
+            state.mains.insert(pid, (program.mark(id), program.folder.clone()));
             Ok((child, pid))
         })
     }
@@ -95,8 +100,8 @@ impl Live {
             state.stopped = true;
             std::mem::take(&mut state.mains)
         });
-        for (pid, (id, _)) in mains {
-            reap::kill_container(pid, &id);
+        for (pid, (mark, _)) in mains {
+            reap::kill_container(pid, &mark);
         }
     }
 
@@ -109,8 +114,8 @@ impl Live {
             (ended, last)
         });
         // Absent if the server has been stopped meanwhile, and then all is dead.
-        let Some((id, folder)) = ended else { return };
-        reap::kill_container(pid, &id);
+        let Some((mark, folder)) = ended else { return };
+        reap::kill_container(pid, &mark);
         if last {
             reap::kill_orphans(&folder);
         }

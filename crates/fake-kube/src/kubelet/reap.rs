@@ -11,7 +11,8 @@ use std::path::Path;
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-/// The environment variable that marks a container's processes; its value is the container id.
+/// The environment variable that marks a container's processes; its value is the pod's folder, a
+/// slash and the container's id.
 pub(crate) const MARK: &str = "FAKE_KUBE_CONTAINER";
 
 /// Sends a signal; a process that is gone already is what we want anyway.
@@ -21,9 +22,10 @@ pub(crate) fn signal(pid: i32, signal: Signal) {
     }
 }
 
-/// Kills everything of the container whose main process is (or was) `main`.
-pub(crate) fn kill_container(main: i32, id: &str) {
-    let mark = format!("{MARK}={id}");
+/// Kills everything of the container whose main process is (or was) `main`, and whose processes carry
+/// this value of [`MARK`].
+pub(crate) fn kill_container(main: i32, mark: &str) {
+    let mark = format!("{MARK}={mark}");
     kill_until_gone(|processes| {
         let mut found: HashSet<i32> = processes
             .iter()

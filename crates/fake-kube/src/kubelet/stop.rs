@@ -131,7 +131,7 @@ impl Worker {
             stop.killed = true;
             for container in &self.containers {
                 if let State::Running(running) = &container.actual {
-                    reap::kill_container(running.pid, &running.id);
+                    running.kill();
                 }
             }
         }

@@ -295,7 +295,7 @@ impl Worker {
     fn clean_up(&self) {
         for container in &self.containers {
             if let State::Running(running) = &container.actual {
-                reap::kill_container(running.pid, &running.id);
+                running.kill();
             }
         }
         if self.folder.exists() {

@@ -51,6 +51,36 @@ async fn it_prints_its_url_writes_a_kubeconfig_and_cleans_up_when_asked_to_stop(
     assert_eq!(std::fs::read_dir(&root).unwrap().count(), 0);
 }
 
+#[tokio::test]
+async fn killed_without_warning_it_leaves_nothing_either() {
+    let folder = tempfile::tempdir().unwrap();
+    let (kubeconfig, root) = (folder.path().join("kubeconfig"), folder.path().join("root"));
+    let arguments = ["--kubeconfig", kubeconfig.to_str().unwrap(), "--root", root.to_str().unwrap()];
+    let mut program = Program(start(&arguments).spawn().unwrap());
+    let mut url = String::new();
+    BufReader::new(program.0.stdout.take().unwrap()).read_line(&mut url).unwrap();
+    let config = Kubeconfig::read_from(&kubeconfig).unwrap();
+    let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await.unwrap();
+    let pods: Api<Pod> = Api::default_namespaced(Client::try_from(config).unwrap());
+    let manifest = serde_json::from_value(pod("left", "setsid sleep 65433 & echo $!; wait")).unwrap();
+    pods.create(&PostParams::default(), &manifest).await.unwrap();
+    tokio::time::timeout(PATIENCE, await_condition(pods.clone(), "left", is_pod_running())).await.unwrap().unwrap();
+    let follow = kube::api::LogParams { follow: true, ..Default::default() };
+    let mut log = Box::pin(pods.log_stream("left", &follow).await.unwrap());
+    let pid = crate::bed::read_until(&mut log, "\n").await;
+    program.0.kill().unwrap();
+    program.0.wait().unwrap();
+    let gone = async {
+        // Nobody is left to tell when it is done.
+        while std::fs::read_dir(&root).unwrap().count() > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone).await.unwrap();
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+    assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
+}
+
 #[test]
 fn an_address_in_use_is_one_line_on_stderr() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,0 +1,237 @@
+//! The sources: real repositories, real git.
+
+mod pod;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use pod::{Job, git};
+use serde_json::{Value, json};
+
+/// A repository with three commits on `main`, a tag and a file that is ignored.
+fn repository(job: &Job, name: &str) -> (PathBuf, String) {
+    let folder = job.path(name);
+    fs::create_dir(&folder).unwrap();
+    git(&folder, &["init", "-q", "-b", "main"]);
+    for i in 1..=3 {
+        fs::write(folder.join("README.md"), format!("version {i}\n")).unwrap();
+        git(&folder, &["add", "."]);
+        git(&folder, &["commit", "-q", "-m", &format!("commit {i}")]);
+    }
+    git(&folder, &["tag", "v1"]);
+    let sha = git(&folder, &["rev-parse", "HEAD"]);
+    (folder, sha)
+}
+
+fn info(folder: &Path, sha: &str) -> Value {
+    json!({
+        "repo_url": format!("file://{}", folder.display()), "ref": "main", "sha": sha, "ref_type": "branch", "depth": 1,
+        "refspecs": ["+refs/heads/main:refs/remotes/origin/main"],
+    })
+}
+
+/// A job with sources whose checkout is in a known place.
+fn with_sources(script: &[&str], strategy: &str) -> (Job, PathBuf, String) {
+    let job =
+        Job::new(script).variable("GIT_STRATEGY", strategy).variable("GIT_CLONE_PATH", "$CI_BUILDS_DIR/group/project");
+    let (folder, sha) = repository(&job, "repository");
+    let info = info(&folder, &sha);
+    (job.set("git_info", info), folder, sha)
+}
+
+#[test]
+fn a_clone_has_the_depth_and_commit_that_were_asked_for() {
+    let script = &[
+        "git log --oneline | wc -l",
+        "git rev-parse HEAD",
+        "git status --porcelain | wc -l",
+        "cat README.md",
+        "ls -d .git/config",
+    ];
+    let (job, folder, sha) = with_sources(script, "clone");
+    let ended = job.run().succeeded();
+    assert_eq!(ended.output(), format!("1\n{sha}\n0\nversion 3\n.git/config\n"));
+    let sources = ended.section("get_sources");
+    for line in [
+        "\u{1b}[32;1mFetching changes with git depth set to 1...\u{1b}[0;m\nInitialized empty Git repository in ",
+        "\u{1b}[32;1mCreated fresh repository.\u{1b}[0;m\n",
+        &format!("\u{1b}[32;1mChecking out {} as detached HEAD (ref is main)...\u{1b}[0;m\n", &sha[..8]),
+        "\u{1b}[32;1mSkipping Git submodules setup\u{1b}[0;m\n",
+    ] {
+        assert!(sources.contains(line), "{line} in {sources}");
+    }
+    drop(folder);
+}
+
+#[test]
+fn depth_0_is_everything() {
+    let (mut job, ..) = with_sources(&["git log --oneline | wc -l"], "clone");
+    job.payload["git_info"]["depth"] = json!(0);
+    let ended = job.run().succeeded();
+    assert_eq!(ended.output(), "3\n");
+    assert!(ended.section("get_sources").contains("Fetching changes...\u{1b}[0;m"));
+}
+
+#[test]
+fn a_tag_is_fetched_by_its_refspec() {
+    let (mut job, _, sha) = with_sources(&["git rev-parse v1", "git rev-parse HEAD"], "clone");
+    job.payload["git_info"]["refspecs"] = json!(["+refs/tags/v1:refs/tags/v1"]);
+    assert_eq!(job.run().succeeded().output(), format!("{sha}\n{sha}\n"));
+}
+
+#[test]
+fn a_fetch_cleans_and_updates_what_is_there() {
+    let (job, folder, _) = with_sources(&["ls", "cat README.md"], "fetch");
+    let project = job.path("builds/group/project");
+    fs::create_dir_all(project.parent().unwrap()).unwrap();
+    git(job.folder.path(), &["clone", "-q", folder.to_str().unwrap(), project.to_str().unwrap()]);
+    for file in ["left-over", "README.md", ".git/index.lock", ".git/refs/heads/x.lock"] {
+        fs::write(project.join(file), "x").unwrap();
+    }
+    fs::write(project.join(".git/hooks/post-checkout"), "#!/bin/sh\ntouch /tmp/planted\nexit 1\n").unwrap();
+    git(&folder, &["commit", "-q", "--allow-empty", "-m", "newer"]);
+    fs::write(folder.join("README.md"), "version 4\n").unwrap();
+    git(&folder, &["commit", "-q", "-am", "newest"]);
+    let sha = git(&folder, &["rev-parse", "HEAD"]);
+    let info = info(&folder, &sha);
+    let ended = job.set("git_info", info).run().succeeded();
+    assert_eq!(ended.output(), "README.md\nversion 4\n");
+    assert!(ended.section("get_sources").contains("Reinitialized existing Git repository"));
+    assert!(ended.section("get_sources").contains("Removing left-over\n"));
+}
+
+#[test]
+fn clean_flags_keep_what_they_name() {
+    let (job, folder, _) = with_sources(&["ls"], "fetch");
+    let project = job.path("builds/group/project");
+    fs::create_dir_all(project.parent().unwrap()).unwrap();
+    git(job.folder.path(), &["clone", "-q", folder.to_str().unwrap(), project.to_str().unwrap()]);
+    fs::write(project.join("keep.txt"), "x").unwrap();
+    fs::write(project.join("junk.txt"), "x").unwrap();
+    let ended = job.variable("GIT_CLEAN_FLAGS", "-ffdx -e keep.txt").run().succeeded();
+    assert_eq!(ended.output(), "README.md\nkeep.txt\n");
+}
+
+#[test]
+fn submodules_come_as_deep_as_asked() {
+    for (strategy, expected) in
+        [("none", "no\n"), ("normal", "leaf-version 3\nversion 3\n"), ("recursive", "leaf-version 3\nversion 3\n")]
+    {
+        let (job, folder, _) = with_sources(
+            &["if [ -e sub/README.md ]; then printf leaf-; cat sub/README.md; cat sub/../README.md; else echo no; fi"],
+            "clone",
+        );
+        let (sub, _) = repository(&job, "sub");
+        git(&folder, &["submodule", "--quiet", "add", sub.to_str().unwrap(), "sub"]);
+        git(&folder, &["commit", "-q", "-m", "submodule"]);
+        let sha = git(&folder, &["rev-parse", "HEAD"]);
+        let info = info(&folder, &sha);
+        // Git refuses file:// submodules by default; a user's variable allows them as for any Git.
+        let job = job.set("git_info", info).variable("GIT_SUBMODULE_STRATEGY", strategy);
+        let job = job.variable("GIT_CONFIG_COUNT", "1").variable("GIT_CONFIG_KEY_0", "protocol.file.allow");
+        let ended = job.variable("GIT_CONFIG_VALUE_0", "always").run().succeeded();
+        assert_eq!(ended.output(), expected, "{strategy}");
+    }
+}
+
+#[test]
+fn credentials_are_in_no_settings_file_of_the_checkout() {
+    let script = &[
+        "grep -rc glcbt .git/config || true",
+        "git remote get-url origin",
+        "git config --get-regexp insteadof | wc -l",
+    ];
+    let (mut job, ..) = with_sources(script, "clone");
+    job.url = "http://gitlab.invalid".into();
+    let ended = job.run().succeeded();
+    let output = ended.output();
+    assert!(output.starts_with("0\nfile://") && output.ends_with("\n1\n"), "{output}");
+    // and none is left when the job is over
+    let found = std::process::Command::new("grep")
+        .args(["-rl", "glcbt"])
+        .arg(ended.folder.path().join("builds"))
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8(found.stdout).unwrap(), "");
+}
+
+#[test]
+fn the_users_git_settings_are_left_alone() {
+    let (mut job, ..) = with_sources(&["true"], "clone");
+    let home = job.path("home");
+    fs::create_dir(&home).unwrap();
+    job.environment = vec![("HOME".into(), home.display().to_string())];
+    let ended = job.run().succeeded();
+    assert_eq!(fs::read_dir(ended.folder.path().join("home")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_missing_commit_fails_the_job_without_user_scripts() {
+    let (mut job, ..) = with_sources(&["echo never"], "clone");
+    job.payload["git_info"]["sha"] = json!("deadbeef".repeat(5));
+    let ended = job.after(&["echo never"]).run().failed("command terminated with exit code 128");
+    assert_eq!(ended.outcome.exit_code, Some(128));
+    assert!(ended.section("get_sources").contains("fatal: reference is not a tree: deadbeef"));
+    assert_eq!(ended.stages, ["prepare_script", "get_sources", "cleanup_file_variables"]);
+}
+
+#[test]
+fn a_second_try_starts_with_a_clear_tree() {
+    // The first try fails in the hook, which leaves a mark.
+    let hook = json!([{"name": "pre_get_sources_script", "script": ["if [ ! -e ../../mark ]; then touch ../../mark; exit 5; fi"]}]);
+    let (job, ..) = with_sources(&["cat README.md"], "fetch");
+    let mark = job.path("mark");
+    let script = format!("if [ ! -e {0} ]; then touch {0}; exit 5; fi", mark.display());
+    let mut hook = hook;
+    hook[0]["script"] = json!([script]);
+    let job = job.set("hooks", hook).variable("GET_SOURCES_ATTEMPTS", "2");
+    let ended = job.variable("FF_USE_EXPONENTIAL_BACKOFF_STAGE_RETRY", "false").run().succeeded();
+    assert_eq!(
+        ended.stages,
+        ["prepare_script", "get_sources", "clear_worktree", "get_sources", "step_script", "cleanup_file_variables"]
+    );
+    assert!(ended.log.contains("WARNING: Retrying...\u{1b}[0;m\n"));
+}
+
+#[test]
+fn hooks_run_around_the_sources_and_their_failure_is_the_jobs() {
+    let hooks = json!([
+        {"name": "pre_get_sources_script", "script": ["echo pre of job"]},
+        {"name": "post_get_sources_script", "script": ["echo post of job; ls"]},
+    ]);
+    let (job, ..) = with_sources(&["true"], "clone");
+    let job = job.set("hooks", hooks).config("pre_get_sources_script", json!("echo pre of runner"));
+    let ended = job.config("post_get_sources_script", json!("echo post of runner; exit 5")).run();
+    let ended = ended.failed("command terminated with exit code 5");
+    let order = ["\npre of runner\n", "\npre of job\n", "Fetching", "\npost of job\nREADME.md\n", "\npost of runner\n"];
+    let at: Vec<_> =
+        order.iter().map(|text| ended.log.find(text).unwrap_or_else(|| panic!("{text} in {}", ended.log))).collect();
+    assert!(at.is_sorted(), "{at:?}");
+}
+
+#[test]
+fn strategies_without_git() {
+    for (strategy, notice) in [
+        ("none", "Skipping Git repository setup"),
+        ("empty", "Skipping Git repository setup and creating an empty build directory"),
+    ] {
+        let ended = Job::new(&["ls | wc -l"]).variable("GIT_STRATEGY", strategy).run().succeeded();
+        assert_eq!(ended.output(), "0\n");
+        let expected = format!(
+            "\u{1b}[32;1m{notice}\u{1b}[0;m\n\u{1b}[32;1mSkipping Git checkout\u{1b}[0;m\n\u{1b}[32;1mSkipping Git submodules setup\u{1b}[0;m\n"
+        );
+        assert_eq!(ended.section("get_sources"), expected);
+    }
+}
+
+#[test]
+fn a_branch_named_like_a_command_is_not_run() {
+    let (job, folder, sha) = with_sources(&["cat README.md"], "clone");
+    git(&folder, &["branch", "$(touch${IFS}planted)"]);
+    let mut info = info(&folder, &sha);
+    info["ref"] = json!("$(touch${IFS}planted)");
+    info["refspecs"] = json!(["+refs/heads/$(touch${IFS}planted):refs/remotes/origin/x"]);
+    let ended = job.set("git_info", info).run().succeeded();
+    assert!(ended.section("get_sources").contains("(ref is $(touch${IFS}planted))..."));
+    assert!(!ended.project().join("planted").exists());
+}

@@ -88,13 +88,13 @@ pub(crate) struct Server {
     #[arg(long = "project", value_name = "GROUP/NAME=PATH", value_parser = project)]
     pub(crate) projects: Vec<(String, PathBuf)>,
     /// Token for registering runners the old way; made up if not given
-    #[arg(long, value_name = "TOKEN")]
+    #[arg(long, value_name = "TOKEN", env = "FAKE_GITLAB_REGISTRATION_TOKEN", hide_env_values = true)]
     registration_token: Option<String>,
     /// Token of the runner that is there from the start; made up if not given
-    #[arg(long, value_name = "glrt-TOKEN")]
+    #[arg(long, value_name = "glrt-TOKEN", env = "FAKE_GITLAB_RUNNER_TOKEN", hide_env_values = true)]
     runner_token: Option<String>,
     /// Token of the user-facing API; made up if not given
-    #[arg(long, value_name = "TOKEN")]
+    #[arg(long, value_name = "TOKEN", env = "FAKE_GITLAB_PRIVATE_TOKEN", hide_env_values = true)]
     private_token: Option<String>,
     /// Keep the finished jobs in this file, rewritten atomically after each
     #[arg(long, value_name = "FILE.json")]

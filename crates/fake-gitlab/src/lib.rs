@@ -23,6 +23,7 @@
 //! | `payload`, `variables` | the answer to a job request |
 //! | `routes` | the HTTP interface, one file per group of endpoints |
 //! | `git` | bare copies of the repositories |
+//! | `params`, `api_error`, `token`, `clock`, `duration`, `dotenv`, `artifact_types` | GitLab's spellings of small things |
 //! | `server`, `record`, `faults` | connections, the record of requests, deliberate misbehaviour |
 
 mod api_error;

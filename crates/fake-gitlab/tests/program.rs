@@ -117,6 +117,15 @@ async fn serve_prints_its_address_and_tokens_and_ends_well_on_a_signal() {
 }
 
 #[tokio::test]
+async fn tokens_may_come_from_the_environment() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fake-gitlab"));
+    command.arg("serve").env("FAKE_GITLAB_PRIVATE_TOKEN", "from-env").env("FAKE_GITLAB_RUNNER_TOKEN", "glrt-env");
+    let program = Program::start_with(&mut command);
+    assert_eq!(program.token("private-token"), "from-env");
+    assert_eq!(program.token("runner-token"), "glrt-env");
+}
+
+#[tokio::test]
 async fn run_ends_with_the_pipelines_result_and_writes_the_state() {
     let repository = Repository::with(&[(
         ".gitlab-ci.yml",

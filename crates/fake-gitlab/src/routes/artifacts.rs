@@ -28,6 +28,9 @@ use crate::state::World;
 
 use super::jobs::{authenticate, job_token};
 
+/// Bytes of a file that are sent at once.
+const CHUNK: usize = 64 << 10;
+
 /// `POST /jobs/:id/artifacts`: one multipart field `file`; type, format and lifetime as query
 /// parameters or as fields before the file.
 pub(crate) async fn upload(
@@ -218,7 +221,7 @@ pub(super) async fn send_archive(path: &FilePath) -> Result<Response, ApiError> 
                 "attachment; filename=\"ci_build_artifacts.zip\"; filename*=UTF-8''ci_build_artifacts.zip".to_owned(),
             ),
         ],
-        Body::from_stream(ReaderStream::new(file)),
+        Body::from_stream(ReaderStream::with_capacity(file, CHUNK)),
     )
         .into_response())
 }

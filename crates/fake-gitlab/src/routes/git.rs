@@ -21,6 +21,9 @@ use crate::git;
 use crate::shared::Shared;
 use crate::state::World;
 
+/// Bytes that are passed on at once.
+const CHUNK: usize = 64 << 10;
+
 /// What Git asks for below a repository's address.
 const ENDPOINTS: [&str; 3] = ["/info/refs", "/git-upload-pack", "/git-receive-pack"];
 
@@ -118,7 +121,7 @@ async fn run_backend(mirror: &std::path::Path, endpoint: &str, request: Request)
         });
     }
     let stdout = child.stdout.take().ok_or_else(|| std::io::Error::other("git http-backend has no stdout"))?;
-    read_answer(BufReader::new(stdout), child).await
+    read_answer(BufReader::with_capacity(CHUNK, stdout), child).await
 }
 
 /// Turns a CGI answer into an HTTP one: header lines, an empty line, the body.
@@ -144,10 +147,11 @@ async fn read_answer(mut stdout: BufReader<ChildStdout>, child: Child) -> std::i
         }
     }
     // The program lives as long as its answer is being read, and is killed if the client goes.
-    let chunks = futures::stream::unfold((ReaderStream::new(stdout), child), async |(mut out, child)| {
-        let chunk = out.next().await?;
-        Some((chunk, (out, child)))
-    });
+    let chunks =
+        futures::stream::unfold((ReaderStream::with_capacity(stdout, CHUNK), child), async |(mut out, child)| {
+            let chunk = out.next().await?;
+            Some((chunk, (out, child)))
+        });
     Ok((status, headers, Body::from_stream(chunks)).into_response())
 }
 

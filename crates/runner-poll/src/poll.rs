@@ -20,11 +20,13 @@ use crate::configuration::Configuration;
 use crate::slots::Slots;
 use crate::source::Source;
 use crate::space;
-use crate::take::{Taken, Taker, job_line, refuse};
+use crate::take::{Stored, Taken, Taker, job_line, refuse};
 use crate::turn::{Change, Heard, Turn};
 
 /// How long a request may still bring a job after QUIT.
 const LAST_ANSWER: Duration = Duration::from_secs(5);
+/// How long a stop waits for what GitLab has given or is about to give: a job that is not stored is lost for an hour.
+const SECURE: Duration = Duration::from_secs(1);
 /// When to look again at a state directory that cannot take jobs; nothing tells when a disk has room.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
@@ -37,7 +39,9 @@ pub(crate) struct Poll {
     signals: Signals,
     /// Requests under way; they hold slots.
     asking: JoinSet<Asked>,
-    /// Jobs on their way to the line.
+    /// Jobs on their way into the state directory.
+    storing: JoinSet<Storing>,
+    /// Jobs on their way from there to the line.
     taking: JoinSet<(JobKey, Taken)>,
     jobs: Watch,
     /// What is wrong with the state directory, once that was told.
@@ -52,6 +56,13 @@ struct Asked {
     source: Arc<Source>,
     at: Instant,
     answer: Result<JobReply, Error>,
+}
+
+/// A job that has been stored, or has not.
+struct Storing {
+    source: Arc<Source>,
+    key: JobKey,
+    job: Result<Stored, Taken>,
 }
 
 impl Poll {
@@ -71,6 +82,7 @@ impl Poll {
             taker: Taker { state: Arc::new(state), output },
             signals,
             asking: JoinSet::new(),
+            storing: JoinSet::new(),
             taking: JoinSet::new(),
             jobs,
             trouble: None,
@@ -105,14 +117,21 @@ impl Poll {
             let wake = self.ask_all();
             tokio::select! {
                 biased;
-                () = self.signals.stop.cancelled() => return Ok(self.signals.stopped()),
-                () = self.taker.output.closed() => return Err(failure(Exit::NeighbourLost, Closed)),
+                () = self.signals.stop.cancelled() => {
+                    self.secure().await;
+                    return Ok(self.signals.stopped());
+                }
+                () = self.taker.output.closed() => {
+                    self.secure().await;
+                    return Err(failure(Exit::NeighbourLost, Closed));
+                }
                 Some(taken) = self.taking.join_next() => {
                     let (key, taken) = taken?;
                     if self.settle(&key, taken)? && self.once {
                         return self.end().await;
                     }
                 }
+                Some(stored) = self.storing.join_next() => self.stored(stored?)?,
                 Some(asked) = self.asking.join_next() => self.heard(asked?),
                 () = self.signals.drain.cancelled() => return self.drain().await,
                 () = self.jobs.changed() => {}
@@ -161,7 +180,11 @@ impl Poll {
     /// Whether one more job would fit. Each request under way may bring one.
     fn has_slot(&self, turn: &Turn) -> bool {
         let all = self.slots.used() + self.asking.len();
-        let most = if self.once && !self.taking.is_empty() { 0 } else { self.configuration.concurrent };
+        let most = if self.once && !(self.taking.is_empty() && self.storing.is_empty()) {
+            0
+        } else {
+            self.configuration.concurrent
+        };
         let most = if self.once { most.min(self.slots.used() + 1) } else { most };
         let limit = turn.source.runner.limit as usize;
         let mine = self.slots.used_by(&turn.source.id()) + turn.in_flight as usize;
@@ -228,17 +251,45 @@ impl Poll {
         let key = job.key();
         let numbers = self.slots.claim(&key, source.id(), project_of(job.payload.get()));
         let taker = self.taker.clone();
-        self.taking.spawn(async move {
+        self.storing.spawn(async move {
             let Some(numbers) = numbers else {
                 refuse(&source.client, &source.info, &job, "an earlier run of this job is not finished here").await;
-                return (key, Taken::Dropped);
+                return Storing { source, key, job: Err(Taken::Dropped) };
             };
             job.runner.concurrent_id = numbers.concurrent;
             job.runner.concurrent_project_id = numbers.project;
             tracing::info!("job {id} of {} for runner `{}`", source.client.host(), source.title());
-            let taken = taker.take(&source.client, &source.info, job).await;
-            (key, taken)
+            let job = taker.store(&source.client, &source.info, job).await;
+            Storing { source, key, job }
         });
+    }
+
+    fn stored(&mut self, Storing { source, key, job }: Storing) -> anyhow::Result<()> {
+        match job {
+            Ok(job) => {
+                let taker = self.taker.clone();
+                self.taking.spawn(async move { (key, taker.begin(&source.client, &source.info, job).await) });
+            }
+            Err(taken) => drop(self.settle(&key, taken)?),
+        }
+        Ok(())
+    }
+
+    /// Stores what GitLab has given, for the next start.
+    async fn secure(&mut self) {
+        let secured = async {
+            while !(self.asking.is_empty() && self.storing.is_empty()) {
+                tokio::select! {
+                    Some(_stored) = self.storing.join_next() => {}
+                    // A failed request brought no job.
+                    Some(Ok(asked)) = self.asking.join_next() => self.heard(asked),
+                    else => {}
+                }
+            }
+        };
+        if tokio::time::timeout(SECURE, secured).await.is_err() {
+            tracing::debug!("a request for a job was cut short");
+        }
     }
 
     /// Returns whether the job was printed.
@@ -277,15 +328,22 @@ impl Poll {
     async fn drain(&mut self) -> anyhow::Result<Exit> {
         tracing::info!("no more jobs are taken");
         let deadline = Instant::now() + LAST_ANSWER;
-        while !(self.asking.is_empty() && self.taking.is_empty()) {
+        while !(self.asking.is_empty() && self.storing.is_empty() && self.taking.is_empty()) {
             tokio::select! {
                 biased;
-                () = self.signals.stop.cancelled() => return Ok(self.signals.stopped()),
-                () = self.taker.output.closed() => return Err(failure(Exit::NeighbourLost, Closed)),
+                () = self.signals.stop.cancelled() => {
+                    self.secure().await;
+                    return Ok(self.signals.stopped());
+                }
+                () = self.taker.output.closed() => {
+                    self.secure().await;
+                    return Err(failure(Exit::NeighbourLost, Closed));
+                }
                 Some(taken) = self.taking.join_next() => {
                     let (key, taken) = taken?;
                     self.settle(&key, taken)?;
                 }
+                Some(stored) = self.storing.join_next() => self.stored(stored?)?,
                 Some(asked) = self.asking.join_next() => self.heard(asked?),
                 () = tokio::time::sleep_until(deadline), if !self.asking.is_empty() => self.asking = JoinSet::new(),
             }
@@ -306,7 +364,7 @@ fn tell(source: &Source, change: Option<Change>, err: Option<&Error>) {
     let title = source.title();
     let why = err.map(ToString::to_string).unwrap_or_default();
     match change {
-        Some(Change::Fails) => tracing::warn!("runner `{title}`: {why}; asking on with longer pauses"),
+        Some(Change::Fails) => tracing::warn!("runner `{title}`: {why}; asking on"),
         Some(Change::Rests(time)) => {
             let time = runner_core::duration::GoDuration::from(time);
             tracing::error!("runner `{title}`: {why}; it is not asked for {time}");

@@ -21,6 +21,14 @@ pub(crate) struct Taker {
     pub(crate) output: Output,
 }
 
+/// A job that is in the state directory: nothing can lose it any more.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    dir: JobDir,
+    line: Vec<u8>,
+    token: Secret,
+}
+
 /// What became of a job.
 #[derive(Debug)]
 pub(crate) enum Taken {
@@ -45,26 +53,30 @@ enum Verdict {
 }
 
 impl Taker {
-    /// Takes a job that GitLab has just given.
-    pub(crate) async fn take(&self, client: &Client, info: &Info, job: JobLine) -> Taken {
+    /// Makes a job durable that GitLab has just given. One that cannot be kept is handed back.
+    pub(crate) async fn store(&self, client: &Client, info: &Info, job: JobLine) -> Result<Stored, Taken> {
         let payload = match Payload::parse(&job.payload) {
             Ok(payload) => payload,
             Err(err) => {
                 refuse(client, info, &job, &format!("the job's payload cannot be read: {err}")).await;
-                return Taken::Dropped;
+                return Err(Taken::Dropped);
             }
         };
-        let (state, key, bytes) = (Arc::clone(&self.state), job.key(), line::encode(&job));
-        let made = tokio::task::spawn_blocking(move || state.create_job(&key, &bytes).map(|dir| (dir, bytes)));
-        let (dir, bytes) = match made.await {
-            Ok(Ok(made)) => made,
+        let (state, key, line) = (Arc::clone(&self.state), job.key(), line::encode(&job));
+        let made = tokio::task::spawn_blocking(move || state.create_job(&key, &line).map(|dir| (dir, line)));
+        match made.await {
+            Ok(Ok((dir, line))) => Ok(Stored { dir, line, token: payload.token }),
             Ok(Err(err)) => {
                 refuse(client, info, &job, &format!("the runner cannot store the job: {err}")).await;
-                return Taken::NoRoom(err);
+                Err(Taken::NoRoom(err))
             }
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-        };
-        self.confirm_and_print(client, info, &dir, &payload.token, bytes).await
+        }
+    }
+
+    /// Confirms a stored job to GitLab and prints it.
+    pub(crate) async fn begin(&self, client: &Client, info: &Info, job: Stored) -> Taken {
+        self.confirm_and_print(client, info, &job.dir, &job.token, job.line).await
     }
 
     /// Prints a job again that was found in the state directory.

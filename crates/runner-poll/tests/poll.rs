@@ -267,6 +267,25 @@ async fn quit_waits_for_the_request_under_way_and_prints_its_job() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_comes_while_it_is_stopped_is_kept_for_the_next_start() {
+    let gitlab = gitlab().await;
+    let place = one_runner(&gitlab, "", "");
+    let id = enqueue(&gitlab, 1).await[0];
+    gitlab.inject(Fault::on("PUT", "/api/v4/jobs/*").delay_ms(600_000));
+    let mut poll = place.start(&[]);
+    poll.expect("hello").await;
+    // GitLab has given the job; whether its answer has arrived is open.
+    gitlab.wait_status(id, JobStatus::Running).await;
+    poll.signal(Signal::TERM);
+    assert_eq!((poll.line().await, poll.code().await), (None, 143));
+    assert!(place.folder(id, gitlab.url()).join("job.json").exists());
+    gitlab.clear_faults();
+    let mut poll = place.start(&["--once"]);
+    poll.expect("hello").await;
+    assert_eq!(poll.expect("job").await["resume"], true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_reader_that_goes_away_is_noticed_at_once() {
     let gitlab = gitlab().await;
     let place = one_runner(&gitlab, "", "");

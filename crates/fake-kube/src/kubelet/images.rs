@@ -15,6 +15,7 @@ impl Worker {
         let base = self.cluster.config.back_off;
         let settle = self.cluster.config.status_lag.max(Duration::from_millis(50));
         let container = &mut self.containers[index];
+        container.settle_at = None;
         let image = container.image().to_owned();
         let policy = text(&container.spec, "/imagePullPolicy").to_owned();
         let fault = invalid_name(&image).or_else(|| self.cluster.faults.strike_image(&image, &policy));
@@ -33,6 +34,9 @@ impl Worker {
             container.settle_at = Some(now + settle);
         }
         container.set(State::waiting(&reason, &message));
+        if reason == "ErrImagePull" {
+            self.event("Warning", "Failed", &format!("Failed to pull image {image:?}: {message}"), Some(index));
+        }
         self.event("Warning", "Failed", &format!("Error: {reason}"), Some(index));
         false
     }

@@ -40,10 +40,14 @@ impl Worker {
         if container.settle_at.is_some_and(|at| at <= now) {
             container.settle_at = None;
             let message = format!("Back-off pulling image {:?}", container.image());
-            container.set(State::waiting("ImagePullBackOff", &message));
+            let why = match &container.seen {
+                State::Waiting { reason, message } => format!(": {reason}: {message}"),
+                _ => String::new(),
+            };
+            container.set(State::waiting("ImagePullBackOff", &format!("{message}{why}")));
             self.event("Normal", "BackOff", &message, Some(index));
-            return;
         }
+        let container = &mut self.containers[index];
         if container.retry_at.is_some_and(|at| at > now) || container.lacks_config {
             return;
         }

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
-use super::Call;
+use super::{Call, table};
 use crate::cluster::Cluster;
 use crate::resource::Resource;
 use crate::selector::Selector;
@@ -33,6 +33,8 @@ struct Watch {
     seen: u64,
     versions: tokio::sync::watch::Receiver<u64>,
     bookmarks: bool,
+    /// Objects are sent as tables of one row, for `kubectl get --watch`.
+    tables: bool,
     bookmark_at: Instant,
     ends_at: Instant,
     lines: VecDeque<Bytes>,
@@ -60,6 +62,7 @@ pub(super) fn answer(
         selector,
         seen: from,
         bookmarks: call.query.flag("allowWatchBookmarks"),
+        tables: call.accepts_table(),
         bookmark_at: Instant::now() + BOOKMARK_PERIOD,
         ends_at: Instant::now() + life,
         lines: VecDeque::new(),
@@ -81,7 +84,7 @@ impl Watch {
         let (objects, version) = self.cluster.store.list(self.resource, self.namespace.as_deref());
         for (_, object) in &objects {
             if self.selector.matches(object) {
-                self.push("ADDED", object);
+                self.push_object("ADDED", object);
             }
         }
         self.seen = version;
@@ -133,9 +136,9 @@ impl Watch {
         let was = change.before.as_ref().is_some_and(|object| self.selector.matches(object));
         let is = change.verb != Verb::Deleted && self.selector.matches(&change.object);
         match (was, is) {
-            (false, true) => self.push("ADDED", &change.object),
-            (true, true) => self.push("MODIFIED", &change.object),
-            (true, false) => self.push("DELETED", &change.object),
+            (false, true) => self.push_object("ADDED", &change.object),
+            (true, true) => self.push_object("MODIFIED", &change.object),
+            (true, false) => self.push_object("DELETED", &change.object),
             (false, false) => {}
         }
     }
@@ -158,6 +161,15 @@ impl Watch {
             object["status"] = json!({});
         }
         self.push("BOOKMARK", &object);
+    }
+
+    fn push_object(&mut self, kind: &str, object: &Arc<Value>) {
+        if self.tables {
+            let meta = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
+            self.push(kind, &table::of(self.resource, &[Arc::clone(object)], &meta));
+        } else {
+            self.push(kind, object);
+        }
     }
 
     fn push(&mut self, kind: &str, object: &Value) {

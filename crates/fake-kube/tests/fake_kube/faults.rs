@@ -80,7 +80,11 @@ async fn images_fail_to_be_pulled_and_may_recover() {
         manifest["spec"]["containers"][0]["imagePullPolicy"] = policy.into();
         bed.create(manifest).await;
         match reason {
-            Some(reason) => drop(bed.wait(name, |pod| state(pod)["waiting"]["reason"] == reason).await),
+            Some(reason) => {
+                let waiting = bed.wait(name, |pod| state(pod)["waiting"]["reason"] == reason).await;
+                let message = state(&waiting)["waiting"]["message"].as_str().unwrap_or_default();
+                assert!(message.contains(image), "{message}");
+            }
             None => drop(bed.wait_for_phase(name, "Succeeded").await),
         }
     }

@@ -1,16 +1,15 @@
 //! kubectl, where it is installed.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, Stdio};
 
 use crate::bed::{Bed, pod};
 
 struct Kubectl<'a>(&'a Bed);
 
 impl Kubectl<'_> {
-    /// Runs kubectl with some input; its output, and a panic with all of it if it fails.
-    fn run(&self, arguments: &[&str], input: &str) -> String {
-        let mut child = Command::new("kubectl")
+    fn start(&self, arguments: &[&str]) -> Child {
+        Command::new("kubectl")
             .args(["--namespace", "ci"])
             .args(arguments)
             .env("KUBECONFIG", self.0.kube.kubeconfig_path())
@@ -19,7 +18,12 @@ impl Kubectl<'_> {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap();
+            .unwrap()
+    }
+
+    /// Runs kubectl with some input; its output, and a panic with all of it if it fails.
+    fn run(&self, arguments: &[&str], input: &str) -> String {
+        let mut child = self.start(arguments);
         child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
         let output = child.wait_with_output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -41,12 +45,17 @@ async fn kubectl_applies_shows_follows_and_deletes() {
     let bed = Bed::new().await;
     let kubectl = Kubectl(&bed);
     let manifest = pod("shown", "echo hello; exit 3").to_string();
+    let mut watch = kubectl.start(&["get", "pods", "--watch"]);
     assert_eq!(kubectl.run(&["apply", "--validate=false", "-f", "-"], &manifest), "pod/shown created\n");
     assert_eq!(kubectl.run(&["apply", "--validate=false", "-f", "-"], &manifest), "pod/shown unchanged\n");
     kubectl.run(&["wait", "--for=jsonpath={.status.phase}=Failed", "--timeout=30s", "pod/shown"], "");
     let table = kubectl.run(&["get", "pods"], "");
     let row: Vec<_> = table.lines().nth(1).unwrap().split_whitespace().take(4).collect();
     assert_eq!(row, ["shown", "0/1", "Error", "0"]);
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.split_whitespace().take(4).eq(row.iter().copied())), "the watch ended");
+    watch.kill().unwrap();
+    watch.wait().unwrap();
     assert_eq!(kubectl.run(&["logs", "-f", "shown"], ""), "hello\n");
     kubectl.run(&["annotate", "pod", "shown", "a=b"], "");
     kubectl.run(&["label", "pod", "shown", "color=red"], "");

@@ -123,6 +123,8 @@ async fn tokens_may_come_from_the_environment() {
     let program = Program::start_with(&mut command);
     assert_eq!(program.token("private-token"), "from-env");
     assert_eq!(program.token("runner-token"), "glrt-env");
+    program.terminate("-TERM");
+    program.wait();
 }
 
 #[tokio::test]

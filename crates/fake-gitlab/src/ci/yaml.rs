@@ -313,6 +313,13 @@ mod tests {
     }
 
     #[test]
+    fn comments_are_left_out_wherever_they_stand() {
+        let node =
+            parse("# first\na: # after a key\n  # alone\n  - 1 # after an item\n  - '# text'\n# last\n").unwrap();
+        assert_eq!(get(&node, "a").texts().unwrap(), ["1", "# text"]);
+    }
+
+    #[test]
     fn byte_order_marks_and_windows_line_ends_do_no_harm() {
         let node = parse("\u{feff}a: 1\r\nb: |\r\n  x\r\n  y\r\n").unwrap();
         assert_eq!(get(&node, "a").text().unwrap(), "1");

@@ -86,15 +86,25 @@ struct WithExit {
 
 impl fmt::Display for WithExit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#}", self.err)
+        f.write_str(&told(&self.err))
     }
 }
 
 impl std::error::Error for WithExit {}
 
+/// The error and its causes as `what: why`. A cause is left out if the text before it ends with its words: many errors name their
+/// cause themselves, for loggers that print only them.
+fn told(err: &anyhow::Error) -> String {
+    err.chain().map(ToString::to_string).fold(String::new(), |text, cause| match text.is_empty() {
+        true => cause,
+        false if text.ends_with(&cause) => text,
+        false => format!("{text}: {cause}"),
+    })
+}
+
 /// Prints `tool: what: why` on stderr, in one line without control characters.
 pub fn report(tool: &str, err: &anyhow::Error) {
-    let text: String = format!("{err:#}").chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let text: String = told(err).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     // A closed stderr leaves no place to complain.
     let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{tool}: {text}\n").as_bytes());
 }
@@ -130,6 +140,18 @@ mod tests {
         let err = err.unwrap_err();
         assert_eq!(Exit::of(&err), Exit::Config);
         assert_eq!(format!("{err:#}"), "reading a.toml: `x`: no such key");
+    }
+
+    #[test]
+    fn a_cause_that_was_named_is_not_named_again() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("opening x: {source}")]
+        struct Opening {
+            source: std::io::Error,
+        }
+        let err = anyhow::Error::new(Opening { source: std::io::Error::other("denied") });
+        assert_eq!(told(&err), "opening x: denied");
+        assert_eq!(told(&failure(Exit::Io, err).context("starting")), "starting: opening x: denied");
     }
 
     #[test]

@@ -38,7 +38,9 @@ impl Slots {
     /// Looks which folders are there. Reads only those that are new.
     pub(crate) fn refresh(&mut self, state: &StateDir) -> Result<(), StateError> {
         let jobs = state.jobs()?;
-        self.held.retain(|key, holder| !holder.made || jobs.iter().any(|job| job.key() == key));
+        // `jobs` is sorted by key
+        let exists = |key: &JobKey| jobs.binary_search_by(|job| job.key().cmp(key)).is_ok();
+        self.held.retain(|key, holder| !holder.made || exists(key));
         for job in jobs {
             match self.held.get_mut(job.key()) {
                 Some(holder) => holder.made = true,

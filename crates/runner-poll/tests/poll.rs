@@ -194,6 +194,43 @@ async fn a_payload_that_cannot_be_read_is_handed_back_with_the_reason_in_its_log
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_cannot_be_stored_is_handed_back_and_the_error_names_the_file() {
+    let gitlab = gitlab().await;
+    let place = one_runner(&gitlab, "concurrent = 5", "");
+    let mut poll = place.start(&[]);
+    poll.expect("hello").await;
+    // In the way of the new folder; only trying shows it.
+    let blocked = place.jobs().join(format!(".new-1@{}", gitlab.url().trim_start_matches("http://")));
+    std::fs::write(&blocked, "").unwrap();
+    let id = enqueue(&gitlab, 1).await[0];
+    let job = gitlab.wait_finished(id).await;
+    assert_eq!((id, job.failure_reason.as_deref()), (1, Some("runner_system_failure")));
+    let trace = String::from_utf8(gitlab.trace(id)).unwrap();
+    assert!(trace.contains("the runner cannot store the job: "), "{trace}");
+    place.until_logged("no jobs are taken for 10 s", 1).await;
+    assert!(place.stderr().contains(&blocked.display().to_string()), "{}", place.stderr());
+    poll.signal(Signal::QUIT);
+    poll.expect("end").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_given_again_while_its_folder_is_there_is_handed_back() {
+    let gitlab = gitlab().await;
+    let place = one_runner(&gitlab, "concurrent = 5", "");
+    let ids = enqueue(&gitlab, 2).await;
+    let folder = place.folder(ids[0], gitlab.url());
+    std::fs::create_dir_all(&folder).unwrap();
+    for dir in [place.jobs(), place.jobs().join("..")] {
+        std::fs::set_permissions(dir, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    }
+    let mut poll = place.start(&["--once"]);
+    poll.expect("hello").await;
+    assert_eq!(poll.expect("job").await["id"], ids[1]);
+    assert_eq!(gitlab.wait_finished(ids[0]).await.failure_reason.as_deref(), Some("runner_system_failure"));
+    assert!(folder.exists(), "it belongs to the earlier run");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_unreachable_or_failing_gitlab_is_told_about_once_and_asked_on() {
     let gitlab = gitlab().await;
     let place = one_runner(&gitlab, "", "");

@@ -210,6 +210,26 @@ async fn what_is_missing_or_does_not_fit_is_told_with_its_flag() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_gitlab_that_misbehaves_is_told_and_nothing_is_saved() {
+    let place = Place::new().await;
+    let verify = || Fault::on("POST", "/api/v4/runners/verify");
+    for (fault, code, expected) in [
+        (verify().status(500).times(5), 69, "500 Internal Server Error"),
+        (verify().status(200).body("<html>").header("Content-Type", "text/html"), 69, "did not say which runner"),
+        (verify().status(410).body("{\"message\":\"410 Gone - \u{1b}[31mno\"}"), 77, "410 Gone"),
+        (verify().status(422), 78, "422 Unprocessable Entity"),
+    ] {
+        place.gitlab.clear_faults();
+        place.gitlab.inject(fault);
+        let ran = place.run(&["-u", place.gitlab.url(), "-t", "glrt-hidden"]).await;
+        assert_eq!(ran.code, code, "{ran:?}");
+        assert!(ran.error().contains(expected) && !ran.stderr.contains("glrt-hidden"), "{ran:?}");
+        assert!(!ran.stderr.contains('\u{1b}'), "{ran:?}");
+        assert_eq!(place.text(), "");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_cannot_be_edited_is_told_before_gitlab_is_asked() {
     let place = Place::new().await;
     for (text, expected) in [

@@ -6,20 +6,28 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// Waits for the server's end of a pipe to close; after a line it has nothing to do. Several passes,
-/// because a process may fork between being found and being killed.
+/// Waits for the server's end of a pipe to close; after a line it has nothing to do. Otherwise it kills
+/// what carries the mark, and what works inside the folder in this session without leading it (a shell
+/// that looks around there). Several passes, because processes fork, and take a moment to die.
 const SCRIPT: &str = r#"
 read -r word
 [ "$word" = stopped ] && exit
-[ -n "$1" ] || exit
-for pass in 1 2 3; do
+root=$1 mark=$2
+[ -n "$root" ] || exit
+session() { stat=$(cat "$1/stat") && set -- ${stat##*) } && echo "$4"; }
+own=$(session /proc/$$)
+pass=0
+while [ -e "$root" ] && [ $pass -lt 20 ]; do
     for process in /proc/[0-9]*; do
-        if tr '\0' '\n' < "$process/environ" | grep -qF "$2=$1/"; then
-            kill -9 "${process#/proc/}"
-        fi
+        pid=${process#/proc/}
+        case $(readlink "$process/cwd") in
+            "$root"/*) [ "$(session "$process")" = "$own" ] && [ "$pid" != "$own" ] && kill -9 "$pid" ;;
+        esac
+        tr '\0' '\n' < "$process/environ" | grep -qF "$mark=$root/" && kill -9 "$pid"
     done
+    [ $pass -gt 0 ] && rm -rf "$root"
+    pass=$((pass + 1))
 done
-rm -rf "$1"
 "#;
 
 /// The process that watches over one server.

@@ -31,7 +31,7 @@ pub struct FakeKube {
     thread: Option<JoinHandle<()>>,
     /// Acts if this process is killed; its drop calls it off.
     _guard: Guard,
-    /// Removed last, when nothing runs in it any more.
+    /// Removed when nothing runs in it any more.
     folder: TempDir,
 }
 
@@ -206,6 +206,9 @@ impl Drop for FakeKube {
             && thread.join().is_err()
         {
             tracing::error!("the server's thread panicked");
+        }
+        if let Err(error) = reap::clear(self.folder.path()) {
+            tracing::error!("remove {}: {error}", self.folder.path().display());
         }
     }
 }

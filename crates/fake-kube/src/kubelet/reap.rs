@@ -6,8 +6,9 @@
 //! once its pod has no other container left.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
 use std::path::Path;
+use std::time::Duration;
+use std::{fs, io};
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
@@ -80,9 +81,9 @@ struct Process {
     session: i32,
 }
 
-/// Repeats, because a process may fork between the look and the kill.
+/// Repeats, because a process may fork between the look and the kill, and takes a moment to die.
 fn kill_until_gone(find: impl Fn(&HashMap<i32, Process>) -> HashSet<i32>) {
-    for _ in 0..20 {
+    for _ in 0..200 {
         let found = find(&processes());
         if found.is_empty() {
             return;
@@ -90,6 +91,21 @@ fn kill_until_gone(find: impl Fn(&HashMap<i32, Process>) -> HashSet<i32>) {
         for pid in found {
             signal(pid, Signal::KILL);
         }
+        std::thread::sleep(Duration::from_millis(1)); // there is no event for somebody else's child
+    }
+}
+
+/// Kills what still works in a folder and removes it; again, as long as something slips in a file.
+pub(crate) fn clear(folder: &Path) -> io::Result<()> {
+    let mut tries = 50;
+    loop {
+        kill_orphans(folder);
+        match fs::remove_dir_all(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(_) if tries > 0 => tries -= 1,
+            done => return done,
+        }
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
@@ -131,16 +147,30 @@ fn carries(pid: i32, mark: &str) -> bool {
         .is_ok_and(|environ| environ.split(|byte| *byte == 0).any(|pair| pair.starts_with(mark.as_bytes())))
 }
 
-/// Whether the process has arranged to hear a signal. The first process of a real container does not
-/// get a signal that it has not: the kernel drops it.
-pub(crate) fn hears(pid: i32, signal: Signal) -> bool {
-    let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else {
-        return false;
-    };
+/// What a process does with a signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hearing {
+    /// It has a handler.
+    Handles,
+    /// It holds the signal back: to read it in another way, or only for a moment (while it forks).
+    Blocks,
+    /// Nothing of the kind. In a real container the kernel drops the signal for the first process.
+    Deaf,
+}
+
+/// What a process does with a signal now; one that is gone is deaf.
+pub(crate) fn hearing(pid: i32, signal: Signal) -> Hearing {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let bit = 1_u64 << (signal.as_raw() - 1);
-    status
-        .lines()
-        .filter_map(|line| line.strip_prefix("SigCgt:").or(line.strip_prefix("SigBlk:")))
-        .filter_map(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-        .any(|mask| mask & bit != 0)
+    let has = |field: &str| {
+        let masks = status.lines().filter_map(|line| line.strip_prefix(field));
+        masks.filter_map(|mask| u64::from_str_radix(mask.trim(), 16).ok()).any(|mask| mask & bit != 0)
+    };
+    if has("SigCgt:") {
+        Hearing::Handles
+    } else if has("SigBlk:") {
+        Hearing::Blocks
+    } else {
+        Hearing::Deaf
+    }
 }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::container::{Container, Role, Running, State};
 use super::pod_status::Failure;
-use super::reap;
+use super::reap::{self, Hearing};
 use super::worker::Worker;
 use crate::json::{int, list, text};
 
@@ -164,24 +164,27 @@ impl Worker {
             .iter()
             .filter_map(|word| word.as_str().map(str::to_owned))
             .collect();
-        if hook.is_empty() {
-            terminate(running);
-            return;
-        }
         let (running, pod) = (running.clone(), Arc::clone(&self.pod));
         tokio::spawn(async move {
-            if let Err(error) = running.program.exec(&running.id, &hook).await {
+            if !hook.is_empty()
+                && let Err(error) = running.program.exec(&running.id, &hook).await
+            {
                 tracing::warn!("{}: preStop: {error}", text(&pod, "/metadata/name"));
             }
-            terminate(&running);
+            terminate(&running).await;
         });
     }
 }
 
 /// A first process that did not ask to hear SIGTERM does not: in a real container the kernel drops
 /// the signal, and the pod lasts for its whole grace period.
-fn terminate(running: &Running) {
-    if reap::hears(running.pid, Signal::TERM) {
+async fn terminate(running: &Running) {
+    /// Longer than a shell blocks signals while it forks.
+    const FORK: Duration = Duration::from_millis(30);
+    if reap::hearing(running.pid, Signal::TERM) == Hearing::Blocks {
+        tokio::time::sleep(FORK).await;
+    }
+    if reap::hearing(running.pid, Signal::TERM) != Hearing::Deaf {
         reap::signal(running.pid, Signal::TERM);
     }
 }

@@ -298,12 +298,9 @@ impl Worker {
                 running.kill();
             }
         }
-        if self.folder.exists() {
-            reap::kill_orphans(&self.folder);
-            self.cluster.kubelet.drop_logs(&self.folder);
-            if let Err(error) = std::fs::remove_dir_all(&self.folder) {
-                tracing::warn!("remove {}: {error}", self.folder.display());
-            }
+        self.cluster.kubelet.drop_logs(&self.folder);
+        if let Err(error) = reap::clear(&self.folder) {
+            tracing::warn!("remove {}: {error}", self.folder.display());
         }
     }
 }

@@ -62,12 +62,19 @@ async fn killed_without_warning_it_leaves_nothing_either() {
     let config = Kubeconfig::read_from(&kubeconfig).unwrap();
     let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await.unwrap();
     let pods: Api<Pod> = Api::default_namespaced(Client::try_from(config).unwrap());
-    let manifest = serde_json::from_value(pod("left", "setsid sleep 65433 & echo $!; wait")).unwrap();
+    // One without the mark, one without the session.
+    let mut manifest = pod("left", "cd /v; env -i sleep 65434 & echo $!; setsid sleep 65433 & echo $!; wait");
+    manifest["spec"]["volumes"] = serde_json::json!([{"name": "v"}]);
+    manifest["spec"]["containers"][0]["volumeMounts"] = serde_json::json!([{"name": "v", "mountPath": "/v"}]);
+    let manifest = serde_json::from_value(manifest).unwrap();
     pods.create(&PostParams::default(), &manifest).await.unwrap();
     tokio::time::timeout(PATIENCE, await_condition(pods.clone(), "left", is_pod_running())).await.unwrap().unwrap();
     let follow = kube::api::LogParams { follow: true, ..Default::default() };
     let mut log = Box::pin(pods.log_stream("left", &follow).await.unwrap());
-    let pid = crate::bed::read_until(&mut log, "\n").await;
+    let mut pids = String::new();
+    while pids.lines().count() < 2 || !pids.ends_with('\n') {
+        pids.push_str(&crate::bed::read_until(&mut log, "\n").await);
+    }
     program.0.kill().unwrap();
     program.0.wait().unwrap();
     let gone = async {
@@ -77,8 +84,10 @@ async fn killed_without_warning_it_leaves_nothing_either() {
         }
     };
     tokio::time::timeout(PATIENCE, gone).await.unwrap();
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
-    assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
+    for pid in pids.lines() {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
+    }
 }
 
 #[test]

@@ -1,0 +1,171 @@
+//! What cannot work is said in one line, with the right exit code, and loses nothing.
+
+use fake_gitlab::{Fault, JobSpec, JobStatus};
+use rustix::process::Signal;
+use tests::{Finished, Tool, World, run_with_input, trace};
+
+/// Runs a tool to its end with an empty standard input.
+fn run(world: &World, tool: &str, args: &[&str]) -> Finished {
+    run_with_input(world.command(tool).env("LOG_LEVEL", "info").args(args), "")
+}
+
+/// Its stderr is exactly one line that begins with the tool's name and holds all of `parts`.
+#[track_caller]
+fn says(done: &Finished, tool: &str, parts: &[&str]) {
+    let lines: Vec<&str> = done.stderr.lines().filter(|line| line.starts_with(&format!("{tool}: "))).collect();
+    assert_eq!(lines.len(), 1, "{}", done.stderr);
+    for part in parts {
+        assert!(lines[0].contains(part), "{part:?} is missing in {:?}", lines[0]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_config_that_cannot_work_names_file_and_place() {
+    let world = World::start().await;
+    let kubernetes = "executor = \"kubernetes\"\nurl = \"http://127.0.0.1:1\"\ntoken = \"glrt-secret\"\n";
+    for (config, parts) in [
+        ("concurrent = 1\n[[runners]\ntoken = glrt-secret\n", &["config.toml", "2"][..]),
+        ("concurrent = \"many\"\n", &["config.toml", "concurrent"]),
+        ("[[runners]]\nlimit = \"x\"\n", &["config.toml", "limit"]),
+        ("concurrent = 1\n", &["config.toml", "runners"]),
+        ("concurrent = 0\n[[runners]]\nname = \"a\"\n", &["config.toml", "concurrent"]),
+        ("[[runners]]\nname = \"a\"\nexecutor = \"docker\"\ntoken = \"glrt-secret\"\n", &["config.toml", "docker"]),
+        (&format!("[[runners]]\n{}", kubernetes.replace("http://127.0.0.1:1", "no url")), &["config.toml", "url"]),
+    ] {
+        world.write_config(config);
+        let done = run(&world, "runner-poll", &[]).expect(78);
+        says(&done, "runner-poll", parts);
+        assert!(!done.stderr.contains("glrt-secret"), "{}", done.stderr);
+    }
+    std::fs::remove_file(world.config()).unwrap();
+    says(&run(&world, "runner-poll", &[]).expect(78), "runner-poll", &["config.toml"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_folder_that_cannot_be_used_is_named() {
+    let world = World::start().await;
+    std::fs::write(world.state(), "a file").unwrap();
+    says(&run(&world, "runner-poll", &[]).expect(74), "runner-poll", &["state"]);
+    std::fs::remove_file(world.state()).unwrap();
+    let pipe = world.pipe();
+    world.run(JobSpec::script(["true"])).await;
+    says(&run(&world, "runner-poll", &[]).expect(74), "runner-poll", &["state", "another runner-poll"]);
+    pipe.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_usage_exits_with_2_and_help_with_0() {
+    let world = World::start().await;
+    for tool in ["runner-poll", "runner-exec-k8s", "runner-trace", "runner-register"] {
+        run(&world, tool, &["--no-such-flag"]).expect(2);
+        let help = run(&world, tool, &["--help"]).expect(0);
+        assert!(help.stdout.contains("Usage:"), "{}", help.stdout);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gitlab_in_trouble_is_asked_on_and_no_job_is_lost() {
+    for trouble in [
+        Fault::on("POST", "/api/v4/jobs/request").times(2).status(500),
+        Fault::on("POST", "/api/v4/jobs/request").times(1).status(201).header("content-type", "text/html").body("<html>"),
+        Fault::on("POST", "/api/v4/jobs/request").times(1).cut(fake_gitlab::Cut::Before),
+        Fault::on("POST", "/api/v4/jobs/request").times(1).status(403),
+    ] {
+        let world = World::start().await;
+        world.gitlab.inject(trouble);
+        let _pipe = world.pipe();
+        assert_eq!(world.run(JobSpec::script(["true"])).await.status, JobStatus::Success);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kubeconfig_that_is_missing_ends_the_pipe_and_keeps_the_job() {
+    let world = World::start().await;
+    let kubeconfig = world.path("kubeconfig");
+    let aside = world.path("kubeconfig.aside");
+    std::fs::rename(&kubeconfig, &aside).unwrap();
+    let id = world.gitlab.enqueue(JobSpec::script(["echo hello"])).await.unwrap();
+    let mut pipe = world.pipe();
+    let codes = pipe.wait().await;
+    assert_eq!(codes[1], 78, "{codes:?}");
+    let said = world.report().printed("runner-exec-k8s.stderr");
+    assert!(said.contains("runner-exec-k8s: kubeconfig"), "{said}");
+    assert!(world.job_folder(id).is_dir(), "the job is kept");
+    std::fs::rename(&aside, &kubeconfig).unwrap();
+    let _pipe = world.pipe();
+    assert_eq!(world.finished(id).await.status, JobStatus::Success);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_refuses_us_ends_the_pipe_and_keeps_the_job() {
+    let world = World::start().await;
+    let kubeconfig = std::fs::read_to_string(world.path("kubeconfig")).unwrap();
+    std::fs::write(world.path("kubeconfig"), kubeconfig.replace(world.kube.token(), "wrong")).unwrap();
+    let id = world.gitlab.enqueue(JobSpec::script(["echo hello"])).await.unwrap();
+    let mut pipe = world.pipe();
+    let codes = pipe.wait().await;
+    assert_eq!(codes[1], 77, "{codes:?}");
+    std::fs::write(world.path("kubeconfig"), kubeconfig).unwrap();
+    let _pipe = world.pipe();
+    assert_eq!(world.finished(id).await.status, JobStatus::Success);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_cannot_be_pulled_is_named() {
+    let world = World::builder().kube(|kube| kube.image_error("missing:1", "ErrImagePull")).start().await;
+    let _pipe = world.pipe();
+    let job = world.run(JobSpec::script(["true"]).image("missing:1")).await;
+    assert_eq!(job.status, JobStatus::Failed);
+    assert_eq!(job.failure_reason.as_deref(), Some("runner_configuration_error"));
+    let log = trace::text(&world.gitlab.trace(job.id));
+    assert!(log.contains("missing:1") && log.contains("image pull failed"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_pull_policy_is_tried() {
+    let world = World::builder()
+        .kubernetes("pull_policy = [\"always\", \"if-not-present\"]")
+        .kube(|kube| kube.image_error("missing:1", "ErrImagePull"))
+        .start()
+        .await;
+    let _pipe = world.pipe();
+    let job = world.run(JobSpec::script(["true"]).image("missing:1")).await;
+    assert_eq!(job.status, JobStatus::Failed);
+    let log = trace::text(&world.gitlab.trace(job.id));
+    for line in [
+        "WARNING: Failed to pull image \"missing:1\" for container \"build\" with policy \"Always\"",
+        "Attempt #2: Trying \"IfNotPresent\" pull policy for \"missing:1\" image for container \"build\"",
+    ] {
+        assert!(log.contains(line), "{line:?} is missing in\n{log}");
+    }
+    world.kube.wait_for_pods(<[_]>::is_empty).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_no_node_takes_says_why() {
+    let world = World::builder()
+        .kubernetes("poll_timeout = 1")
+        .kube(|kube| kube.unschedulable("0/3 nodes are available: 3 Insufficient cpu"))
+        .start()
+        .await;
+    let _pipe = world.pipe();
+    let job = world.run(JobSpec::script(["true"])).await;
+    assert_eq!(job.failure_reason.as_deref(), Some("runner_system_failure"));
+    let log = trace::text(&world.gitlab.trace(job.id));
+    assert!(log.contains("timed out waiting for pod to start") && log.contains("3 Insufficient cpu"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registered_runner_takes_jobs() {
+    let world = World::start().await;
+    std::fs::remove_file(world.config()).unwrap();
+    let token = world.gitlab.runner_token().to_owned();
+    let mut register = world.command("runner-register");
+    register.env("CI_SERVER_TOKEN", &token).args(["--non-interactive", "--url", world.gitlab.url(), "--name", "mine"]);
+    register.args(["--executor", "kubernetes", "--kubernetes-image", "build:1", "--kubernetes-namespace", "ci"]);
+    let done = run_with_input(&mut register, "").expect(0);
+    assert!(!(done.stdout + &done.stderr).contains(&token));
+    let pipe = world.pipe();
+    assert_eq!(world.run(JobSpec::script(["true"])).await.status, JobStatus::Success);
+    pipe.signal(Tool::Poll, Signal::QUIT);
+}

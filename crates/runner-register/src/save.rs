@@ -27,8 +27,7 @@ impl Locked {
     ///
     /// The lock lies beside the file, because the file itself is replaced.
     pub(crate) fn open(path: &Path) -> Result<Self, SaveError> {
-        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed("creating", dir))?;
+        make_folder(path)?;
         let path = match fs::canonicalize(path) {
             Err(err) if err.kind() == io::ErrorKind::NotFound && !path.is_symlink() => path.to_owned(),
             real => real.map_err(failed("opening", path))?,
@@ -53,6 +52,16 @@ impl Locked {
     }
 }
 
+/// Makes the folder for the file at `path`, for its owner alone, if it is not there.
+pub(crate) fn make_folder(path: &Path) -> Result<(), SaveError> {
+    let dir = folder(path);
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed("creating", dir))
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// The text of the file at `path`; empty if it does not exist.
 pub(crate) fn read(path: &Path) -> Result<String, SaveError> {
     match fs::read_to_string(path) {
@@ -66,7 +75,7 @@ fn failed<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> 
 }
 
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let dir = folder(path);
     let mut new = tempfile::Builder::new().prefix(".config.toml.").tempfile_in(dir)?; // mode 0600
     new.write_all(bytes)?;
     let same_owner = match fs::metadata(path) {

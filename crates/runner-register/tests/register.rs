@@ -78,6 +78,24 @@ async fn a_runner_token_is_verified_and_saved() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_first_registration_makes_the_folder_and_says_nothing_but_its_line() {
+    let place = Place::new().await;
+    let config = place.dir.path().join("new/folder/config.toml");
+    let args = ["-u", place.gitlab.url(), "-t", place.gitlab.runner_token()].map(str::to_owned).to_vec();
+    let ran = run_async(config.clone(), args, Vec::new()).await;
+    assert_eq!((ran.code, &*ran.stderr), (0, ""), "{ran:?}");
+    let mut names: Vec<_> = config
+        .parent()
+        .unwrap()
+        .read_dir()
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(names, [".runner_system_id", "config.toml", "config.toml.lock"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_registration_token_makes_a_runner_with_the_given_settings() {
     let place = Place::new().await;
     let registration = place.gitlab.registration_token();

@@ -175,3 +175,70 @@ fn has_all(close: &Close, renderer: &Renderer) -> bool {
         .iter()
         .all(|source| renderer.offsets().of(*source) >= close.sources.get(source.as_str()).copied().unwrap_or(0))
 }
+
+#[cfg(test)]
+mod tests {
+    use runner_core::event::JobKey;
+
+    use super::*;
+
+    /// A journal with text of both sources, and the log it makes.
+    fn journal() -> (Arc<Journal>, Vec<u8>) {
+        let journal = Journal::temporary(&JobKey { id: 1, host: "h".into() }).unwrap();
+        let mut lines =
+            format!("{}\n", r#"{"v":1,"type":"open","job":1,"url":"http://h","token":"t","limit":9999999}"#);
+        let (mut text, mut offsets) = (String::new(), [0; 2]);
+        for n in 0..500 {
+            let (source, name) = if n < 20 { (0, "executor") } else { (1, "pod") };
+            let piece = format!("{n} é {}", "x".repeat(n));
+            let offset = offsets[source];
+            lines += &format!(
+                "{{\"v\":1,\"type\":\"log\",\"job\":1,\"source\":\"{name}\",\"offset\":{offset},\"text\":\"{piece}\"}}\n"
+            );
+            offsets[source] += piece.len();
+            text += &piece;
+        }
+        let [executor, pod] = offsets;
+        lines += &format!(
+            "{{\"v\":1,\"type\":\"close\",\"job\":1,\"state\":\"success\",\"sources\":{{\"executor\":{executor},\"pod\":{pod}}}}}\n"
+        );
+        journal.append(lines.as_bytes(), true).unwrap();
+        (Arc::new(journal), text.into_bytes())
+    }
+
+    async fn rest(log: &mut LogStream, max: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        loop {
+            let chunk = log.take(max).await.unwrap();
+            assert!(chunk.len() <= max);
+            if chunk.is_empty() {
+                return bytes;
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+    }
+
+    #[tokio::test]
+    async fn from_any_offset_in_any_chunks_it_is_the_same_log_with_the_same_checksum() {
+        let (journal, text) = journal();
+        let whole = LogOutput { crc32: crc32fast::hash(&text), bytes: text.len() as u64 };
+        let mut log = LogStream::new(journal);
+        for offset in [0, 1, 17, 40_000, text.len() - 1, text.len()] {
+            for max in [100, 4096, 1 << 20] {
+                log.seek(offset as u64);
+                assert!(rest(&mut log, max).await == text[offset..], "{offset} {max}");
+                assert_eq!((log.output(), log.waiting(), log.ahead()), (whole, 0, None));
+                assert!(log.result().is_some());
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn an_offset_behind_the_end_gives_nothing_and_says_how_far() {
+        let (journal, text) = journal();
+        let mut log = LogStream::new(journal);
+        log.seek(text.len() as u64 + 7);
+        assert_eq!(rest(&mut log, 1000).await, b"");
+        assert_eq!((log.ahead(), log.output().bytes), (Some(7), text.len() as u64));
+    }
+}

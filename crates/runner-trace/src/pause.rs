@@ -35,10 +35,12 @@ impl Pauses {
 
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// Whether GitLab's answer will hardly change: a 4xx that is neither a lock (409) nor a matter of time or load.
+/// Whether the next attempt will hardly end otherwise: a 4xx that is neither a lock (409) nor a matter of time or load, or an
+/// address nobody can have. A TLS file that cannot be read may be put right, so it does not count.
 pub(crate) fn is_lasting(err: &Error) -> bool {
-    match err.status() {
-        Some(status) => (400..500).contains(&status) && !matches!(status, 408 | 409 | 425 | 429),
-        None => false,
+    match (err, err.status()) {
+        (_, Some(status)) => (400..500).contains(&status) && !matches!(status, 408 | 409 | 425 | 429),
+        (Error::Url { .. }, None) => true,
+        _ => false,
     }
 }

@@ -9,7 +9,6 @@ use runner_cli::stdin::{Ending, Lines};
 use runner_cli::stdout::Output;
 use runner_core::event::{Hello, JobKey, State};
 use runner_core::line::{encode, encode_end};
-use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -28,51 +27,28 @@ pub(crate) const TOOL: &str = "runner-trace";
 /// QUIT changes nothing here: the pipe drains from its head, and this tool ends when its input does.
 pub(crate) async fn run(args: Cli, signals: Signals) -> anyhow::Result<Exit> {
     let shared = Arc::new(Shared::new(args.state.open(TOOL)?));
-    let (journals, mut failure) = Writer::start()?;
+    let (journals, failure) = Writer::start()?;
     let output = Output::stdout()?;
-    let mut trace = Trace {
+    let trace = Trace {
         intake: Intake::default(),
         deliveries: JoinSet::new(),
         input_ended: CancellationToken::new(),
+        journals,
         shared,
-        output,
+        output: output.clone(),
         failed: false,
     };
-    trace.output.write(encode(&Hello::resumable(TOOL))).await.exit(Exit::NeighbourLost)?;
-    trace.take_up().exit(Exit::Io)?;
-
-    let mut lines = Lines::stdin()?;
-    let mut queued: Option<Append> = None;
-    let mut reading = true;
-    while reading || queued.is_some() || !trace.deliveries.is_empty() {
-        tokio::select! {
-            biased;
-            () = signals.stop.cancelled() => return Ok(signals.stopped()),
-            () = trace.output.closed() => return Ok(Exit::NeighbourLost),
-            Ok(err) = &mut failure => return Err(err).exit(Exit::Io),
-            Some(ended) = trace.deliveries.join_next() => trace.ended(ended?).await?,
-            room = journals.room(queued.as_ref().map_or(0, |append| append.line.len())), if queued.is_some() => {
-                // one line at a time: while the disk is slow or full the input waits, and nothing else does
-                if let Some(append) = queued.take() {
-                    journals.append(append, room);
-                }
-            }
-            received = lines.next(), if reading && queued.is_none() => match received {
-                Some(received) => queued = trace.received(received).await?,
-                None => {
-                    reading = false;
-                    match lines.ending() {
-                        Ending::Complete => trace.end_input(&journals, &mut failure).await?,
-                        Ending::Lost => return Ok(Exit::NeighbourLost),
-                        Ending::Failed(why) => return Err(anyhow::anyhow!("reading standard input: {why}")).exit(Exit::Io),
-                    }
-                }
-            },
-        }
+    // whatever the pipe waits for, it can be left at once: nothing is kept but in the journals
+    tokio::select! {
+        biased;
+        () = signals.stop.cancelled() => Ok(signals.stopped()),
+        () = output.closed() => Ok(Exit::NeighbourLost),
+        Ok(err) = failure => Err(err).exit(Exit::Io),
+        exit = trace.run() => match exit? {
+            Exit::JobFailed if args.ignore_job_result => Ok(Exit::Done),
+            exit => Ok(exit),
+        },
     }
-    trace.output.write(encode_end()).await.exit(Exit::NeighbourLost)?;
-    trace.output.flush().await.exit(Exit::NeighbourLost)?;
-    Ok(if trace.failed && !args.ignore_job_result { Exit::JobFailed } else { Exit::Done })
 }
 
 struct Trace {
@@ -81,6 +57,7 @@ struct Trace {
     deliveries: JoinSet<(JobKey, Result<Outcome, Error>)>,
     /// Told to the deliveries once all that was read is in the journals.
     input_ended: CancellationToken,
+    journals: Writer,
     shared: Arc<Shared>,
     output: Output,
     /// Whether some job did not succeed.
@@ -88,6 +65,47 @@ struct Trace {
 }
 
 impl Trace {
+    /// From `hello` to `end`.
+    async fn run(mut self) -> anyhow::Result<Exit> {
+        self.output.write(encode(&Hello::resumable(TOOL))).await.exit(Exit::NeighbourLost)?;
+        self.take_up().exit(Exit::Io)?;
+        let mut lines = Lines::stdin()?;
+        let mut queued: Option<Append> = None;
+        let mut reading = true;
+        while reading || queued.is_some() || !self.deliveries.is_empty() {
+            let waiting = queued.as_ref().map_or(0, |append| append.line.len());
+            tokio::select! {
+                biased;
+                Some(ended) = self.deliveries.join_next() => self.ended(ended?).await?,
+                room = self.journals.room(waiting), if queued.is_some() => {
+                    // one line at a time: while the disk is slow or full the input waits, and nothing else does
+                    if let Some(append) = queued.take() {
+                        self.journals.append(append, room);
+                    }
+                }
+                received = lines.next(), if reading && queued.is_none() => match received {
+                    Some(received) => queued = self.received(received).await?,
+                    None => {
+                        reading = false;
+                        match lines.ending() {
+                            Ending::Complete => {}
+                            Ending::Lost => return Ok(Exit::NeighbourLost),
+                            Ending::Failed(why) => {
+                                return Err(anyhow::anyhow!("reading standard input: {why}")).exit(Exit::Io);
+                            }
+                        }
+                        // the deliveries may end once all that was read is in the journals
+                        self.journals.flush().await;
+                        self.input_ended.cancel();
+                    }
+                },
+            }
+        }
+        self.output.write(encode_end()).await.exit(Exit::NeighbourLost)?;
+        self.output.flush().await.exit(Exit::NeighbourLost)?;
+        Ok(if self.failed { Exit::JobFailed } else { Exit::Done })
+    }
+
     /// Continues the jobs that have a journal.
     fn take_up(&mut self) -> anyhow::Result<()> {
         self.shared.state.sweep(Leftover::Gone)?;
@@ -122,17 +140,6 @@ impl Trace {
                 Ok(Some(line))
             }
         }
-    }
-
-    /// Nothing more will be read: the deliveries may end once the journals are written.
-    async fn end_input(&mut self, journals: &Writer, failure: &mut oneshot::Receiver<Error>) -> anyhow::Result<()> {
-        tokio::select! {
-            biased;
-            Ok(err) = failure => return Err(err).exit(Exit::Io),
-            () = journals.flush() => {}
-        }
-        self.input_ended.cancel();
-        Ok(())
     }
 
     /// A delivery has ended: frees the job's slot, then says so.

@@ -80,7 +80,7 @@ impl Writer {
     /// Returns when everything before is written, or the writer has given up.
     pub(crate) async fn flush(&self) {
         let (done, written) = oneshot::channel();
-        let _ = self.to.send(Order::Flush(done));
+        let _ = self.to.send(Order::Flush(done)); // `written` fails too then
         let _ = written.await;
     }
 }

@@ -294,9 +294,14 @@ impl Tool {
         self.child.kill().await.unwrap();
     }
 
+    /// Ends its input.
+    pub(crate) fn close_input(&mut self) {
+        self.stdin = None;
+    }
+
     /// Ends its input and waits for its exit.
     pub(crate) async fn end(mut self) -> Ended {
-        drop(self.stdin.take());
+        self.close_input();
         self.exit().await
     }
 

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use aho_corasick::{AhoCorasick, Input, MatchKind};
+use aho_corasick::{AhoCorasick, Input, Match, MatchKind, Span, packed};
 
 /// What stands where a secret was.
 pub const REPLACEMENT: &str = "[MASKED]";
@@ -126,11 +126,11 @@ enum Then {
 #[derive(Debug)]
 struct Patterns {
     /// `None` if there are no patterns.
-    automaton: Option<AhoCorasick>,
+    search: Option<Search>,
     /// Sorted, unique, none empty.
     sorted: Vec<Vec<u8>>,
-    /// Which bytes a pattern begins with.
-    begins: [bool; 256],
+    /// Which two bytes a pattern begins with, a bit each; of patterns of one byte, all with that one.
+    begins: Vec<u64>,
     longest: usize,
     case: Case,
     then: Then,
@@ -141,41 +141,80 @@ impl Patterns {
         let mut sorted: Vec<Vec<u8>> = patterns.filter(|p| !p.is_empty()).collect();
         sorted.sort_unstable();
         sorted.dedup();
-        let mut begins = [false; 256];
+        let mut begins = vec![0; 65536 / 64];
         for pattern in &sorted {
-            begins[usize::from(pattern[0])] = true;
+            let second = pattern.get(1).map_or(0..=255, |&b| b..=b);
+            for second in second {
+                for second in [second.to_ascii_lowercase(), second.to_ascii_uppercase()] {
+                    let pair = usize::from(u16::from_be_bytes([pattern[0], second]));
+                    begins[pair / 64] |= 1 << (pair % 64);
+                }
+            }
         }
-        let automaton = (!sorted.is_empty()).then(|| {
-            AhoCorasick::builder()
-                .match_kind(MatchKind::LeftmostLongest)
-                .ascii_case_insensitive(case == Case::Any)
-                .build(&sorted)
-                .unwrap_or_else(|err| unreachable!("a job has less than 2^31 bytes of secrets: {err}"))
-        });
+        let search = (!sorted.is_empty()).then(|| Search::new(&sorted, case));
         let longest = sorted.iter().map(Vec::len).max().unwrap_or(0);
-        Self { automaton, sorted, begins, longest, case, then }
+        Self { search, sorted, begins, longest, case, then }
     }
 
     /// Smallest `at >= from` such that more text after `text` could complete or lengthen a match that begins at `at`; the text's
     /// length if there is none.
     fn undecided(&self, text: &[u8], from: usize) -> usize {
         let window = from.max(text.len().saturating_sub(self.longest.saturating_sub(1)));
-        let folded;
-        let tail = match self.case {
-            Case::Exact => &text[window..],
-            Case::Any => {
-                folded = text[window..].to_ascii_lowercase();
-                &folded
-            }
-        };
-        let open = (0..tail.len()).find(|&at| self.begins[usize::from(tail[at])] && self.continues(&tail[at..]));
-        window + open.unwrap_or(tail.len())
+        let is_open = |&at: &usize| self.may_begin(&text[at..]) && self.continues(&text[at..]);
+        (window..text.len()).find(is_open).unwrap_or(text.len())
+    }
+
+    /// Quickly rules out most places.
+    fn may_begin(&self, text: &[u8]) -> bool {
+        let [first, second, ..] = text else { return true };
+        let pair = usize::from(u16::from_be_bytes([*first, *second]));
+        self.begins[pair / 64] & (1 << (pair % 64)) != 0
     }
 
     /// Whether some pattern begins with `text` and is longer.
     fn continues(&self, text: &[u8]) -> bool {
+        let folded;
+        let text = match self.case {
+            Case::Exact => text,
+            Case::Any => {
+                folded = text.to_ascii_lowercase();
+                &folded
+            }
+        };
         let after = self.sorted.partition_point(|pattern| pattern.as_slice() <= text);
         self.sorted.get(after).is_some_and(|pattern| pattern.starts_with(text))
+    }
+}
+
+/// Finds the first match, of several there the longest.
+#[derive(Debug)]
+enum Search {
+    /// Few patterns: many bytes in one step.
+    Packed(packed::Searcher),
+    /// Any number of them.
+    Automaton(AhoCorasick),
+}
+
+impl Search {
+    fn new(patterns: &[Vec<u8>], case: Case) -> Self {
+        let mut few = packed::Config::new().match_kind(packed::MatchKind::LeftmostLongest).builder();
+        if case == Case::Exact
+            && let Some(packed) = few.extend(patterns).build()
+        {
+            return Self::Packed(packed);
+        }
+        let automaton = AhoCorasick::builder()
+            .match_kind(MatchKind::LeftmostLongest)
+            .ascii_case_insensitive(case == Case::Any)
+            .build(patterns);
+        Self::Automaton(automaton.unwrap_or_else(|err| unreachable!("secrets are less than 2^31 bytes: {err}")))
+    }
+
+    fn find(&self, text: &[u8], from: usize) -> Option<Match> {
+        match self {
+            Self::Packed(packed) => packed.find_in(text, Span::from(from..text.len())),
+            Self::Automaton(automaton) => automaton.find(Input::new(text).range(from..)),
+        }
     }
 }
 
@@ -216,7 +255,7 @@ impl Stage {
     /// Filters held and new text up to what `undecided` says.
     fn take(&mut self, bytes: &[u8], out: &mut Vec<u8>, undecided: impl Fn(&Patterns, &[u8], usize) -> usize) {
         let patterns = self.patterns.clone();
-        let Some(automaton) = &patterns.automaton else { return out.extend_from_slice(bytes) };
+        let Some(search) = &patterns.search else { return out.extend_from_slice(bytes) };
         let held = std::mem::take(&mut self.held);
         let joined;
         let text = if held.is_empty() {
@@ -227,7 +266,7 @@ impl Stage {
         };
         let mut at = self.masked(text, 0, out);
         let mut open = undecided(&patterns, text, at);
-        while let Some(found) = automaton.find(Input::new(text).range(at..)).filter(|found| found.start() < open) {
+        while let Some(found) = search.find(text, at).filter(|found| found.start() < open) {
             match patterns.then {
                 Then::Replace => {
                     out.extend_from_slice(&text[at..found.start()]);

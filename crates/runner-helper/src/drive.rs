@@ -1,6 +1,7 @@
 //! The helper container's main process: waits for the job, runs its stages, says how it ended.
 
 mod artifacts;
+mod attempts;
 mod build;
 mod cache;
 mod cache_key;
@@ -11,6 +12,7 @@ mod failure;
 mod git;
 mod git_config;
 mod handed_over;
+mod hooks;
 mod job;
 mod limits;
 mod lines;

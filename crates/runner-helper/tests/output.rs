@@ -1,5 +1,7 @@
 //! What a script prints and what of it reaches the log.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
+
 mod pod;
 
 use std::io::Read;

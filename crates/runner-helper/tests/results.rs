@@ -1,5 +1,7 @@
 //! How scripts end, and what becomes of it.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
+
 mod pod;
 
 use pod::Job;

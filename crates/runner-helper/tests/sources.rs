@@ -1,5 +1,7 @@
 //! The sources: real repositories, real git.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
+
 mod pod;
 
 use std::fs;

@@ -1,5 +1,7 @@
 //! What ends a job from outside: its time, a cancel, a lost container, a deleted pod. Nothing of it survives.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
+
 mod pod;
 
 use std::time::Instant;

@@ -12,11 +12,13 @@ use runner_core::job::Step;
 use runner_core::text;
 use tokio::time::Instant;
 
+use super::attempts::{Pause, attempts};
 use super::build::{Container, Lost};
 use super::cache;
 use super::failure::{Failure, check};
 use super::git::{self, Git};
 use super::handed_over;
+use super::hooks::{Hooks, run_hooks};
 use super::job::Job;
 use super::limits::{Limits, Phase, Stop, Wish, script_timeout};
 use super::local::Local;
@@ -117,7 +119,7 @@ impl<'a> Course<'a> {
     }
 
     async fn get_sources(&mut self) -> Result<(), Broken> {
-        let attempts = self.attempts("GET_SOURCES_ATTEMPTS");
+        let attempts = attempts(self.job, &self.log, "GET_SOURCES_ATTEMPTS");
         let mut pause = self.pause();
         for attempt in 1.. {
             let name = "get_sources";
@@ -167,7 +169,7 @@ impl<'a> Course<'a> {
         if !cache::is_to_be_restored(self.job) {
             return Ok(());
         }
-        self.attempts("RESTORE_CACHE_ATTEMPTS"); // for its warning: nothing that fails here gets better
+        attempts(self.job, &self.log, "RESTORE_CACHE_ATTEMPTS"); // for its warning: nothing that fails here gets better
         let name = "restore_cache";
         self.open(name, "Restoring cache", Phase::Before)?;
         let result = until_stopped(&self.limits, Phase::Before, cache::restore(self.job, &self.log)).await;
@@ -196,7 +198,7 @@ impl<'a> Course<'a> {
         if !uploads::are_to_be_downloaded(self.job) {
             return Ok(());
         }
-        let attempts = self.attempts("ARTIFACT_DOWNLOAD_ATTEMPTS");
+        let attempts = attempts(self.job, &self.log, "ARTIFACT_DOWNLOAD_ATTEMPTS");
         let mut pause = self.pause();
         for attempt in 1.. {
             let name = "download_artifacts";
@@ -328,11 +330,11 @@ impl<'a> Course<'a> {
         let until = limit.map(|limit| Instant::now() + limit);
         let mut result = self.user_script(name, script, Phase::After, until).await;
         self.end(name, &result);
-        if let Err(Broken::Failed(failure)) = &mut result {
-            if failure.reason == FailureReason::JobExecutionTimeout {
-                self.warn_of_timeout(name);
-                *failure = Failure { exit_code: None, ..Failure::system("build aborted") };
-            }
+        if let Err(Broken::Failed(failure)) = &mut result
+            && failure.reason == FailureReason::JobExecutionTimeout
+        {
+            self.warn_of_timeout(name);
+            *failure = Failure::system("build aborted");
         }
         result
     }
@@ -434,17 +436,6 @@ impl<'a> Course<'a> {
         handed_over::prepare(&file).map_err(|err| Failure::system(format!("create `{}`: {err}", file.display())))
     }
 
-    fn attempts(&self, key: &str) -> u32 {
-        let value = self.job.variables.value(key);
-        let Ok(wanted) = value.trim().parse::<i64>() else { return 1 };
-        let attempts = wanted.clamp(1, 10);
-        if attempts != wanted {
-            let text = format!("{key}: number of attempts out of the range [1, 10], clamping to: {attempts}");
-            self.log.warn(&text);
-        }
-        u32::try_from(attempts).unwrap_or(1)
-    }
-
     fn pause(&self) -> Pause {
         Pause::new(self.job.flags.is_on("FF_USE_EXPONENTIAL_BACKOFF_STAGE_RETRY"))
     }
@@ -510,57 +501,5 @@ async fn until_stopped(
     tokio::select! {
         result = body => Ok(result?),
         stop = limits.stop(phase) => Err(Broken::Stopped(stop)),
-    }
-}
-
-/// Which hooks around the sources.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Hooks {
-    Pre,
-    Post,
-}
-
-/// Runs the runner's hook outside and the job's inside, in the helper's container.
-async fn run_hooks(job: &Job, local: &mut Local, env: &BTreeMap<String, String>, which: Hooks) -> Result<(), Failure> {
-    let (name, of_runner) = match which {
-        Hooks::Pre => ("pre_get_sources_script", job.config.pre_get_sources_script.as_deref()),
-        Hooks::Post => ("post_get_sources_script", job.config.post_get_sources_script.as_deref()),
-    };
-    let of_job = job.payload.hooks.iter().filter(|hook| hook.name == name);
-    let of_job: Vec<&str> = of_job.flat_map(|hook| &hook.script).map(String::as_str).collect();
-    let mut lists = vec![of_runner.into_iter().collect(), of_job];
-    if which == Hooks::Post {
-        lists.reverse();
-    }
-    for commands in lists.into_iter().filter(|commands: &Vec<&str>| !commands.is_empty()) {
-        let place = if which == Hooks::Pre { Place::Anywhere } else { Place::Project };
-        let mut script = Script::new(job, env.clone(), place);
-        script.commands(name, commands);
-        let (script, env) = script.finish();
-        let run = Run { name: "get_sources".to_owned(), shells: shells(job), script, env };
-        let end = local.script(run).await;
-        check(end.map_err(|err| Failure::system(format!("start `{name}`: {err}")))?)?;
-    }
-    Ok(())
-}
-
-/// Pauses between two tries of a stage.
-#[derive(Debug)]
-struct Pause {
-    next: Duration,
-    doubles: bool,
-}
-
-impl Pause {
-    fn new(doubles: bool) -> Self {
-        Self { next: Duration::from_secs(if doubles { 5 } else { 1 }), doubles }
-    }
-
-    fn next(&mut self) -> Duration {
-        let now = self.next;
-        // 5, 10, 20 s … up to 5 min, or 1, 2, 4, 5, 5 s
-        let most = Duration::from_secs(if self.doubles { 300 } else { 5 });
-        self.next = (now * 2).min(most);
-        now
     }
 }

@@ -75,12 +75,13 @@ impl Remote {
                 remote.force_https(job, with.as_str());
             }
         }
-        if let (true, Ok(given)) = (tokens, Url::parse(given)) {
-            if matches!(given.scheme(), "http" | "https") && given.password().is_some() {
-                let mut with = given.clone();
-                with.set_path("");
-                remote.rule(with.as_str(), &root(&given));
-            }
+        if let (true, Ok(given)) = (tokens, Url::parse(given))
+            && matches!(given.scheme(), "http" | "https")
+            && given.password().is_some()
+        {
+            let mut with = given.clone();
+            with.set_path("");
+            remote.rule(with.as_str(), &root(&given));
         }
         remote
     }

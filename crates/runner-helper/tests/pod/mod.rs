@@ -1,6 +1,6 @@
 //! A pod without Kubernetes: the real `drive` and `serve` in folders that stand for the volumes.
 
-#![allow(dead_code, unreachable_pub, reason = "each test program uses its own part")]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test program uses its own part")]
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;

@@ -113,10 +113,10 @@ pub(crate) async fn upload(
             Err(err) => err,
         };
         // If the files themselves could not be read, that is the reason, not the request that broke off.
-        if let Ok(Err(why)) = archived.await {
-            if why.kind() != io::ErrorKind::BrokenPipe {
-                return Err(subject.fatal(&why.to_string()));
-            }
+        if let Ok(Err(why)) = archived.await
+            && why.kind() != io::ErrorKind::BrokenPipe
+        {
+            return Err(subject.fatal(&why.to_string()));
         }
         if let Some(location) = err.moved_to() {
             client = client.moved(location).map_err(|err| subject.fatal(&err.to_string()))?;

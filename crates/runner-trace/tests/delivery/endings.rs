@@ -96,7 +96,6 @@ async fn a_full_disk_is_named_and_waited_out_while_uploads_go_on() {
     let (job, other) = (site.job().await, site.job().await);
     std::os::unix::fs::symlink("/dev/full", site.folder(&job).join("events.ndjson")).unwrap();
     let mut tool = site.start();
-    tool.send(&[hello()]).await;
     tool.send(&other.whole(&"x".repeat(2_000_000))).await;
     tool.send(&[job.open()]).await;
     soon("the other job", site.gitlab.wait_finished(other.id)).await;

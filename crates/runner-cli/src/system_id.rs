@@ -5,7 +5,7 @@
 
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
@@ -15,21 +15,35 @@ const MACHINE_ID_FILES: [&str; 2] = ["/etc/machine-id", "/var/lib/dbus/machine-i
 
 /// The id for the configuration at `config`: the stored one, or a new one that is stored for the next time.
 ///
-/// If it cannot be stored that is only a warning: an id made of the machine's is the same again.
-pub fn load_or_create(config: &Path) -> String {
-    let path = config.with_file_name(FILE);
-    match std::fs::read_to_string(&path) {
-        Ok(text) if is_valid(text.trim()) => return text.trim().to_owned(),
-        Ok(_) => tracing::warn!("{}: not a system id, a new one is made", path.display()),
-        Err(err) if err.kind() == std::io::ErrorKind::NotFound => {}
-        Err(err) => tracing::warn!("{}: {err}, a new system id is made", path.display()),
+/// `second` is a folder for it where none can be written beside `config`, as in a container with a mounted file. If it cannot be
+/// stored at all that is only a warning: an id made of the machine's is the same again.
+pub fn load_or_create(config: &Path, second: Option<&Path>) -> String {
+    let places: Vec<PathBuf> =
+        std::iter::once(config.with_file_name(FILE)).chain(second.map(|dir| dir.join(FILE))).collect();
+    if let Some(id) = places.iter().find_map(|path| read(path)) {
+        return id;
     }
     let machine_id = MACHINE_ID_FILES.iter().find_map(|file| std::fs::read_to_string(file).ok());
     let id = new_id(machine_id.as_deref().unwrap_or_default().trim());
-    if let Err(err) = store(&path, &id) {
-        tracing::warn!("{}: the system id cannot be stored: {err}", path.display());
+    let mut errors = Vec::new();
+    for path in &places {
+        match store(path, &id) {
+            Ok(()) => return id,
+            Err(err) => errors.push(format!("{}: {err}", path.display())),
+        }
     }
+    tracing::warn!("the system id cannot be stored: {}", errors.join("; "));
     id
+}
+
+fn read(path: &Path) -> Option<String> {
+    match std::fs::read_to_string(path) {
+        Ok(text) if is_valid(text.trim()) => return Some(text.trim().to_owned()),
+        Ok(_) => tracing::warn!("{}: not a system id", path.display()),
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => {}
+        Err(err) => tracing::warn!("{}: {err}", path.display()),
+    }
+    None
 }
 
 fn is_valid(id: &str) -> bool {
@@ -81,15 +95,25 @@ mod tests {
     fn an_id_stays_once_it_was_made_and_a_broken_one_is_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let config = dir.path().join("config.toml");
-        let id = load_or_create(&config);
+        let id = load_or_create(&config, None);
         let file = dir.path().join(FILE);
         assert_eq!(std::fs::read_to_string(&file).unwrap(), id);
         assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         std::fs::write(&file, " r_ABCdef012345\n").unwrap();
-        assert_eq!(load_or_create(&config), "r_ABCdef012345");
+        assert_eq!(load_or_create(&config, None), "r_ABCdef012345");
         for broken in ["", "x_0123456789ab", "s_0123456789a", "s_0123456789a!"] {
             std::fs::write(&file, broken).unwrap();
-            assert!(is_valid(&load_or_create(&config)), "{broken}");
+            assert!(is_valid(&load_or_create(&config, None)), "{broken}");
         }
+    }
+
+    #[test]
+    fn the_second_place_is_used_where_the_first_cannot_be_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("none/config.toml");
+        let id = load_or_create(&config, Some(dir.path()));
+        assert_eq!(std::fs::read_to_string(dir.path().join(FILE)).unwrap(), id);
+        std::fs::write(dir.path().join(FILE), "r_ABCdef012345").unwrap();
+        assert_eq!(load_or_create(&config, Some(dir.path())), "r_ABCdef012345");
     }
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use runner_cli::exit::{Exit, Fail, failure};
-use runner_cli::system_id;
 use runner_cli::watch::{Watch, Watcher};
 use runner_core::config::{Config, ConfigError};
 
@@ -22,14 +21,12 @@ pub(crate) struct Configuration {
     pub(crate) check_interval: Duration,
     /// The runners that can be asked, in the order of the file.
     pub(crate) sources: Vec<Arc<Source>>,
-    /// This machine's id.
-    pub(crate) system_id: String,
     watches: Vec<Watch>,
 }
 
 impl Configuration {
     /// Reads the file for the first time: nothing to run is an error.
-    pub(crate) fn load(path: PathBuf) -> anyhow::Result<Self> {
+    pub(crate) fn load(path: PathBuf, watcher: &Watcher) -> anyhow::Result<Self> {
         let named = || path.display().to_string();
         let text = std::fs::read_to_string(&path).with_context(named).exit(Exit::Config)?;
         let config = runner_cli::config::parse(&path, &text)?;
@@ -37,14 +34,12 @@ impl Configuration {
         if sources.is_empty() {
             return Err(failure(Exit::Config, anyhow::anyhow!("{}: no runner can be used", named())));
         }
-        let system_id = system_id::load_or_create(&path);
-        let watches = watches(&path);
+        let watches = watches(&path, watcher);
         Ok(Self {
             text,
             concurrent: config.concurrent as usize,
             check_interval: config.check_interval(),
             sources,
-            system_id,
             watches,
             path,
         })
@@ -113,7 +108,7 @@ fn sources(path: &Path, config: &Config, known: &[Arc<Source>]) -> Result<Vec<Ar
 }
 
 /// Watches the folder of the file and, if that is a symbolic link, the folder it leads to.
-fn watches(path: &Path) -> Vec<Watch> {
+fn watches(path: &Path, watcher: &Watcher) -> Vec<Watch> {
     let parent = |path: &Path| path.canonicalize().ok().and_then(|path| path.parent().map(Path::to_owned));
     let by_name =
         path.parent().and_then(|dir| if dir.as_os_str().is_empty() { Path::new(".") } else { dir }.canonicalize().ok());
@@ -122,6 +117,5 @@ fn watches(path: &Path) -> Vec<Watch> {
     let unnoticed = |err: &dyn std::fmt::Display| {
         tracing::warn!("{}: changes are not noticed, send HUP: {err}", path.display());
     };
-    let Ok(watcher) = Watcher::new().inspect_err(|err| unnoticed(err)) else { return Vec::new() };
     dirs.iter().filter_map(|dir| watcher.watch(dir).inspect_err(|err| unnoticed(err)).ok()).collect()
 }

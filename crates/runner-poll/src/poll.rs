@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use runner_cli::exit::{Exit, Fail, failure};
 use runner_cli::signals::Signals;
-use runner_cli::state::StateDir;
-use runner_cli::stdout::{Closed, Output};
-use runner_cli::watch::{Watch, Watcher};
+use runner_cli::stdout::Closed;
+use runner_cli::watch::Watch;
 use runner_core::event::JobKey;
 use runner_core::job::RunnerRef;
 use runner_core::line;
@@ -33,6 +32,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// The loop's state.
 pub(crate) struct Poll {
     configuration: Configuration,
+    /// This machine's id.
+    system_id: String,
     turns: Vec<Turn>,
     slots: Slots,
     taker: Taker,
@@ -68,18 +69,19 @@ struct Storing {
 impl Poll {
     pub(crate) fn new(
         configuration: Configuration,
-        state: StateDir,
-        output: Output,
+        system_id: String,
+        taker: Taker,
+        jobs: Watch,
         signals: Signals,
         once: bool,
-    ) -> anyhow::Result<Self> {
-        let jobs = Watcher::new().and_then(|watcher| watcher.watch(state.jobs_path())).exit(Exit::Io)?;
+    ) -> Self {
         let now = Instant::now();
-        Ok(Self {
+        Self {
             turns: configuration.sources.iter().map(|source| Turn::new(Arc::clone(source), now)).collect(),
             configuration,
+            system_id,
             slots: Slots::default(),
-            taker: Taker { state: Arc::new(state), output },
+            taker,
             signals,
             asking: JoinSet::new(),
             storing: JoinSet::new(),
@@ -88,7 +90,7 @@ impl Poll {
             trouble: None,
             not_before: now,
             once,
-        })
+        }
     }
 
     /// Prints the jobs of the state directory again.
@@ -196,7 +198,7 @@ impl Poll {
         turn.in_flight += 1;
         turn.asked = Some(at);
         let (source, last_update) = (Arc::clone(&turn.source), turn.last_update.clone());
-        let system_id = self.configuration.system_id.clone();
+        let system_id = self.system_id.clone();
         self.asking.spawn(async move {
             let answer = source.ask(&system_id, last_update.as_deref()).await;
             Asked { source, at, answer }
@@ -238,7 +240,7 @@ impl Poll {
                 name: runner.name.clone(),
                 url: runner.url.clone(),
                 short_token: runner.short_token().to_owned(),
-                system_id: self.configuration.system_id.clone(),
+                system_id: self.system_id.clone(),
                 id: (runner.id > 0).then_some(runner.id),
                 tls: runner.tls(),
                 concurrent_id: 0,

@@ -49,7 +49,7 @@ pub(crate) async fn register(args: Register, path: PathBuf) -> anyhow::Result<Ex
     plan.rehearse()?;
     let client = Client::new(&plan.url, Trust::System(&plan.tls)).exit(Exit::Config)?;
     save::make_folder(&plan.path).exit(Exit::Io)?;
-    let system_id = system_id::load_or_create(&plan.path);
+    let system_id = system_id::load_or_create(&plan.path, None);
     let credentials = plan.obtain(&client, &system_id).await?;
     match plan.save(&credentials) {
         Ok(()) => {}

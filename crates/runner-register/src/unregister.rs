@@ -32,7 +32,7 @@ pub(crate) async fn unregister(args: Unregister, path: &Path) -> anyhow::Result<
     if meant.is_empty() && !args.all_runners {
         return Err(failure(Exit::Config, anyhow!("{}: no such runner", path.display())));
     }
-    let system_id = system_id::load_or_create(path);
+    let system_id = system_id::load_or_create(path, None);
     let (mut gone, mut exit) = (Vec::new(), Exit::Done);
     for runner in meant {
         match remove(&runner, &system_id).await {

@@ -20,7 +20,7 @@ pub(crate) async fn verify(args: Verify, path: &Path) -> anyhow::Result<Exit> {
     if meant.is_empty() {
         tracing::warn!("{}: no such runner", path.display());
     }
-    let system_id = system_id::load_or_create(path);
+    let system_id = system_id::load_or_create(path, None);
     let (mut refused, mut exit) = (Vec::new(), Exit::Done);
     for runner in meant {
         match ask(runner, &system_id).await {

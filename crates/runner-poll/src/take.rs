@@ -1,6 +1,7 @@
 //! From GitLab's answer to the line: the job becomes durable, is confirmed, and is printed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use runner_cli::state::{JobDir, StateDir, StateError};
 use runner_cli::stdout::{Closed, Output};
@@ -13,6 +14,9 @@ use runner_gitlab::retry::retry;
 use runner_gitlab::{Client, Info, JobStatus, JobUpdate, Trust, UpdateState, Updated};
 
 use crate::handback::{Claim, fail, hand_back};
+
+/// How long GitLab may take to confirm a job. The window of a GitLab that waits for it is two minutes.
+const CONFIRM: Duration = Duration::from_secs(60);
 
 /// Where a job goes on its way to the line.
 #[derive(Debug, Clone)]
@@ -155,7 +159,16 @@ impl Taker {
 async fn confirm(client: &Client, info: &Info, job: u64, token: &Secret) -> Verdict {
     let state = UpdateState::Running;
     let update = JobUpdate { job, token, info, state, failure_reason: None, exit_code: None, output: None };
-    match retry(|| client.update_job(&update)).await {
+    let told = tokio::time::timeout(CONFIRM, retry(|| client.update_job(&update)));
+    let Ok(told) = told.await else {
+        tracing::warn!(
+            "job {job}: {} did not answer within {} s; it is run all the same",
+            client.host(),
+            CONFIRM.as_secs()
+        );
+        return Verdict::Run;
+    };
+    match told {
         Ok(answer) if answer.outcome == Updated::Gone || answer.job_status.is_some_and(JobStatus::aborts) => {
             Verdict::Forget
         }

@@ -13,11 +13,20 @@ use runner_core::secret::Secret;
 
 use crate::settings::Settings;
 
+const EXIT_STATUS: &str = "\
+Exit status:
+  0   done
+  2   wrong usage, or something that must be given is missing
+  69  GitLab cannot be reached or fails; try again later
+  74  config.toml cannot be read or written
+  77  GitLab refused the token
+  78  config.toml, the template or a setting is wrong";
+
 /// Registers runners with GitLab and keeps config.toml.
 ///
 /// Without a command it registers: `runner-register --url URL --token glrt-…`.
 #[derive(Debug, Parser)]
-#[command(name = "runner-register", version)]
+#[command(name = "runner-register", version, after_long_help = EXIT_STATUS)]
 struct Flags {
     #[command(flatten)]
     common: Common,

@@ -18,6 +18,7 @@ mod limits;
 mod lines;
 mod local;
 mod log;
+mod policy;
 mod printer;
 mod script;
 mod spool;

@@ -4,6 +4,8 @@ use std::io::{self, Write};
 
 /// Exit code for wrong arguments.
 pub(crate) const USAGE: u8 = 2;
+/// Exit code for a mistake in this program.
+const BUG: i32 = 70;
 /// Exit code for input or output that failed.
 const IO: u8 = 74;
 /// Exit code for a job file that cannot be read.
@@ -43,4 +45,14 @@ pub(crate) fn doing<E: Into<io::Error>>(doing: impl Into<String>) -> impl FnOnce
 /// One line on stderr, `runner-helper: what: why`.
 pub(crate) fn report(err: &dyn std::fmt::Display) {
     let _ = writeln!(io::stderr(), "runner-helper: {err}"); // nowhere left to report a closed stderr
+}
+
+/// Ends the process: a task that is gone would be waited for in vain. The panic's text may quote a secret, its place does not.
+#[expect(clippy::exit, reason = "a panic hook has no caller to return to")]
+pub(crate) fn bug(at: Option<&std::panic::Location<'_>>) {
+    match at {
+        Some(at) => report(&format_args!("bug at {at}")),
+        None => report(&"bug"),
+    }
+    std::process::exit(BUG);
 }

@@ -18,6 +18,7 @@ use crate::cli::Cli;
 use crate::error::HelperError;
 
 fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(|panic| error::bug(panic.location())));
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(err) => {

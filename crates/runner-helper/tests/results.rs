@@ -150,3 +150,19 @@ fn a_job_that_cannot_run_says_why() {
     assert_eq!(outcome.failure_reason, Some(FailureReason::RunnerConfigurationError));
     assert!(outcome.message.starts_with("the GIT_CLONE_PATH=\"/elsewhere\" has to be within "));
 }
+
+#[test]
+fn what_would_change_a_jobs_meaning_is_refused() {
+    for (field, value, message) in [
+        ("run", json!("[{}]"), "the `run` keyword is not supported by this runner"),
+        (
+            "secrets",
+            json!({"S": {"vault": {}}}),
+            "resolving secrets: external secrets are not supported by this runner",
+        ),
+    ] {
+        let outcome = Job::new(&["true"]).set(field, value).start().result();
+        assert_eq!(outcome.message, message);
+        assert_eq!(outcome.failure_reason, Some(FailureReason::RunnerConfigurationError));
+    }
+}

@@ -23,6 +23,7 @@ use super::job::Job;
 use super::limits::{Limits, Phase, Stop, Wish, script_timeout};
 use super::local::Local;
 use super::log::Log;
+use super::policy;
 use super::script::{Place, Script, shells};
 use super::uploads;
 use crate::wire::Run;
@@ -235,6 +236,7 @@ impl<'a> Course<'a> {
 
     /// The user's steps and `after_script`. The outer error ends the whole job.
     async fn script(&mut self) -> Result<Result<(), Failure>, Broken> {
+        policy::tell(self.job, &self.log);
         let left = self.limits.left();
         let (script_limit, after_limit) = self.script_limits(left);
         let began = Instant::now();

@@ -104,6 +104,7 @@ impl Job {
         let config = RunnerConfig::deserialize(&line.runner.config)
             .map_err(|err| BadJob(format!("runner settings: {err}")))
             .or_else(|err| if line.runner.config.is_null() { Ok(RunnerConfig::default()) } else { Err(err) })?;
+        refuse_unsupported(&payload)?;
         let flags = Flags::resolve(&config.feature_flags, &payload.variables);
         let mut warnings = flags.warnings().to_vec();
         let mut list = first_variables(&line, &payload, &config, &flags, args);
@@ -184,6 +185,22 @@ impl Job {
         env.insert("GITLAB_ENV".to_owned(), self.env_file().display().to_string());
         env
     }
+}
+
+/// What would make a job do something else than it says if it were left out.
+fn refuse_unsupported(payload: &Payload) -> Result<(), BadJob> {
+    let refused = |what: &str| Err(BadJob(format!("{what} not supported by this runner")));
+    if payload.run.as_ref().is_some_and(|run| !run.is_empty()) {
+        return refused("the `run` keyword is");
+    }
+    if !payload.secrets.is_empty() {
+        return refused("resolving secrets: external secrets are");
+    }
+    let commands = payload.steps.iter().flat_map(|step| &step.script);
+    if !payload.inputs.is_empty() && commands.into_iter().any(|line| line.contains("${{ job.inputs.")) {
+        return refused("failed to interpolate job inputs: they are");
+    }
+    Ok(())
 }
 
 fn is_flag(key: &str) -> bool {

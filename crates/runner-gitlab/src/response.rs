@@ -265,6 +265,9 @@ fn said(body: &[u8]) -> Option<String> {
     struct Failure {
         message: serde_json::Value,
     }
+    if body.trim_ascii_start().starts_with(b"<") {
+        return said_by_storage(body);
+    }
     let text = |value: &serde_json::Value| match value {
         serde_json::Value::String(text) => text.clone(),
         other => other.to_string(),
@@ -282,6 +285,15 @@ fn said(body: &[u8]) -> Option<String> {
         }
         _ => return None,
     };
+    (!said.is_empty()).then_some(said)
+}
+
+/// `Code: Message` of an object storage's error body, `<Error><Code>…</Code><Message>…</Message></Error>`.
+fn said_by_storage(body: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(body).ok()?;
+    let (_, error) = text.split_once("<Error>")?;
+    let inner = |tag: &str| Some(error.split_once(&format!("<{tag}>"))?.1.split_once(&format!("</{tag}>"))?.0);
+    let said = [inner("Code"), inner("Message")].into_iter().flatten().collect::<Vec<_>>().join(": ");
     (!said.is_empty()).then_some(said)
 }
 
@@ -425,6 +437,11 @@ mod tests {
             (400, r#"{"error":"token is missing"}"#, "400 Bad Request"),
             (409, r#"{"message":"glcbt-hidden is busy"}"#, "409 Conflict: [redacted] is busy"),
             (502, "<html>", "502 Bad Gateway"),
+            (
+                403,
+                "<?xml version=\"1.0\"?>\n<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>",
+                "403 Forbidden: AccessDenied: Request has expired",
+            ),
         ] {
             let Error::Status { message, .. } = response(status, &[], body).status_error() else { panic!() };
             assert_eq!(message, expected);

@@ -15,6 +15,15 @@ pub const ATTEMPTS: usize = 5;
 /// jitter, at most 60 s. Not repeated are transport errors: whether the other side has acted on the request is unknown.
 /// Dropping the future stops the waiting. Source: GitLab runner contract, retry layer.
 pub async fn retry<T, F: Future<Output = Result<T, Error>>>(request: impl FnMut() -> F) -> Result<T, Error> {
+    retry_within(Duration::MAX, request).await
+}
+
+/// Like [`retry`], but hands the error out when the server asks for a wait longer than `longest`: the caller can let go of what it
+/// holds, and then wait as long.
+pub async fn retry_within<T, F: Future<Output = Result<T, Error>>>(
+    longest: Duration,
+    request: impl FnMut() -> F,
+) -> Result<T, Error> {
     let backoff = ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(100))
         .with_factor(2.0)
@@ -24,7 +33,7 @@ pub async fn retry<T, F: Future<Output = Result<T, Error>>>(request: impl FnMut(
     request
         .retry(backoff)
         .when(Error::is_retryable)
-        .adjust(|err, delay| delay.map(|delay| err.wait().unwrap_or(delay)))
+        .adjust(|err, delay| Some(err.wait().unwrap_or(delay?)).filter(|wait| *wait <= longest))
         .notify(|err, delay| tracing::debug!("{err}: trying again in {delay:?}"))
         .await
 }
@@ -79,6 +88,17 @@ mod tests {
         });
         assert_eq!(result.await.unwrap(), 3);
         assert_eq!(start.elapsed().as_secs(), 120);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_that_is_too_long_is_left_to_the_caller() {
+        let (start, tried) = (Instant::now(), Cell::new(0));
+        let result = retry_within(Duration::from_secs(2), || async {
+            tried.set(tried.get() + 1);
+            Err::<(), _>(status(429, Some(Duration::from_secs(tried.get()))))
+        });
+        assert_eq!(result.await.unwrap_err().wait(), Some(Duration::from_secs(3)));
+        assert_eq!((tried.get(), start.elapsed().as_secs()), (3, 3));
     }
 
     #[tokio::test(start_paused = true)]

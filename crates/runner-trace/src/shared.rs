@@ -11,11 +11,12 @@ use runner_gitlab::{Client, Info, Trust};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Chunks up to this many bytes need no room, so that no job waits for another.
-const SMALL_CHUNK: usize = 32 * 1024;
+const SMALL_CHUNK: usize = 64 * 1024;
 /// Room for larger chunks, of all jobs together, in KiB.
 const ROOM: usize = 4 * 1024;
-/// How long a job waits for room before it sends a small chunk.
-const ROOM_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a job waits for room before it sends a small chunk. Not less, or a long log in small chunks would go beyond the 200
+/// requests a minute that GitLab grants a job.
+const ROOM_PATIENCE: Duration = Duration::from_millis(300);
 
 /// Shared by all deliveries.
 #[derive(Debug)]

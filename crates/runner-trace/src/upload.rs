@@ -15,7 +15,7 @@ use std::time::Duration;
 use runner_cli::state::JobDir;
 use runner_core::control::Cancel;
 use runner_core::event::{Done, JobKey, Open};
-use runner_gitlab::retry::retry;
+use runner_gitlab::retry::{retry, retry_within};
 use runner_gitlab::{
     Answer, Error as GitlabError, JobStatus, JobUpdate, LogOutput, Patch, Patched, UpdateState, Updated,
 };
@@ -38,6 +38,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 const MAX_CHUNK: usize = 1024 * 1024;
 /// Chunks are not made smaller than this when a proxy finds them too large.
 const MIN_CHUNK: usize = 16 * 1024;
+/// How long a chunk is held because the server asked to wait; after that it is rendered again.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// The first chunk after a restart only finds out where to go on.
 const PROBE: usize = 4 * 1024;
 
@@ -216,7 +218,7 @@ impl Delivery {
         let size = bytes.len();
         let patch = Patch { job: self.key.id, token: &open.token, start, bytes, debug_trace: open.debug_trace };
         let sent = match shared.client(open) {
-            Ok(client) => retry(|| client.patch_trace(&patch)).await,
+            Ok(client) => retry_within(PATIENCE, || client.patch_trace(&patch)).await,
             Err(err) => Err(err),
         };
         drop(patch);

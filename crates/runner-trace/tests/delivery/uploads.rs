@@ -236,16 +236,21 @@ async fn many_jobs_at_once_do_not_mix() {
 }
 
 #[tokio::test]
-async fn one_jobs_slow_upload_delays_no_other() {
+async fn slow_uploads_of_some_jobs_delay_no_other() {
     let site = Site::new().await;
-    let (slow, quick) = (site.job().await, site.job().await);
-    site.fault(
-        fake_gitlab::Fault::on("PATCH", &format!("/api/v4/jobs/{}/trace", slow.id)).times(100).delay_ms(3_600_000),
-    );
     let mut tool = site.start();
-    tool.send(&[hello(), slow.open(), slow.pod(0, &"x".repeat(3_000_000))]).await;
-    tool.send(&quick.whole(&"y".repeat(3_000_000))).await;
+    tool.send(&[hello()]).await;
+    for _ in 0..6 {
+        let slow = site.job().await;
+        let path = format!("/api/v4/jobs/{}/trace", slow.id);
+        site.fault(fake_gitlab::Fault::on("PATCH", &path).times(100).delay_ms(3_600_000));
+        tool.send(&[slow.open(), slow.pod(0, &"x".repeat(3_000_000))]).await;
+    }
+    let quick = site.job().await;
+    let text = "y".repeat(1_000_000);
+    tool.send(&quick.whole(&text)).await;
     soon("the quick job", site.gitlab.wait_finished(quick.id)).await;
+    site.finished(&quick, text.as_bytes());
     tool.kill().await;
 }
 

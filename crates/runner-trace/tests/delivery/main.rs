@@ -5,6 +5,8 @@
 /// Hand-made producers and the process under test.
 mod harness;
 
+/// The keep-alive. It takes half a minute, so its name makes it start first.
+mod alive;
 /// What the server may answer.
 mod answers;
 /// Canceling, by word and by refusal.

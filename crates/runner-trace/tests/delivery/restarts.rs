@@ -126,7 +126,7 @@ async fn any_faults_and_kills_end_with_exactly_the_journals_text() {
     let mut runner = TestRunner::deterministic();
     let histories: Vec<History> = (0..24).map(|_| history().new_tree(&mut runner).unwrap().current()).collect();
     // a few at once: most of the time is waiting
-    futures::stream::iter(histories).for_each_concurrent(6, ends_with_exactly_the_journals_text).await;
+    futures::stream::iter(histories).for_each_concurrent(12, ends_with_exactly_the_journals_text).await;
 }
 
 async fn ends_with_exactly_the_journals_text(history: History) {

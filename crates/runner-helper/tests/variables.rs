@@ -183,3 +183,27 @@ fn the_script_is_in_no_argument_and_not_left_in_an_open_descriptor() {
         assert!(output.ends_with("\n0\n"), "{shell}: {output}");
     }
 }
+
+#[test]
+fn a_jobs_own_status_variable_wins_over_the_runners() {
+    let ended =
+        Job::new(&["echo $CI_JOB_STATUS"]).after(&["echo $CI_JOB_STATUS"]).variable("CI_JOB_STATUS", "mine").run();
+    let ended = ended.succeeded();
+    assert_eq!(ended.output(), "mine\n");
+    assert!(ended.section("after_script").ends_with("\nmine\n"));
+}
+
+#[test]
+fn settings_without_effect_are_told() {
+    let job = Job::new(&["true"]).variable("FF_USE_GIT_NATIVE_CLONE", "true").variable("FF_TIMESTAMPS", "maybe");
+    let mut job = job.variable("RUNNER_GENERATE_ARTIFACTS_METADATA", "true");
+    job.payload["variables"].as_array_mut().unwrap().remove(0);
+    let log = job.run().succeeded().log;
+    for warning in [
+        "WARNING: FF_TIMESTAMPS: could not parse feature flag, expected bool, got maybe",
+        "FF_USE_GIT_NATIVE_CLONE has no effect in this runner",
+        "RUNNER_GENERATE_ARTIFACTS_METADATA has no effect in this runner",
+    ] {
+        assert!(log.contains(warning), "{warning} in {log}");
+    }
+}

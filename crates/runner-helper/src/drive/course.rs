@@ -32,6 +32,8 @@ use crate::wire::Run;
 const GRACE: Duration = Duration::from_secs(10);
 /// The same when the job is canceled for good and nobody reads on.
 const GRACE_AT_ABORT: Duration = Duration::from_secs(1);
+/// The variable that holds how the script has ended.
+const STATUS: &str = "CI_JOB_STATUS";
 /// Time of `after_script`, if the job does not say.
 const AFTER_SCRIPT_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
@@ -263,9 +265,10 @@ impl<'a> Course<'a> {
                 _ => "failed",
             },
         };
-        let lost = result.as_ref().is_err_and(|failure| failure.container_lost);
+        // Where no script could run, none runs after it: the container is lost, or never came.
+        let possible = result.is_ok() || matches!(self.build, Container::Here(_));
         let after = self.job.payload.steps.iter().find(|step| step.name == "after_script");
-        if let Some(step) = after.filter(|step| !step.script.is_empty() && !lost) {
+        if let Some(step) = after.filter(|step| !step.script.is_empty() && possible) {
             match self.after_script(step, after_limit).await {
                 Ok(()) => {}
                 Err(Broken::Failed(failure)) if self.ignores_after_script() => {
@@ -418,7 +421,10 @@ impl<'a> Course<'a> {
     /// Environment of the next script: the job's variables, its status, and what scripts have handed over.
     fn environment(&self) -> BTreeMap<String, String> {
         let mut env = self.job.environment();
-        env.insert("CI_JOB_STATUS".to_owned(), self.status.to_owned());
+        // A variable of the job of that name is stronger, as it is in the original.
+        if !self.job.payload.variables.iter().any(|variable| variable.key == STATUS) {
+            env.insert(STATUS.to_owned(), self.status.to_owned());
+        }
         let handed = handed_over::read(&self.job.env_file());
         for warning in handed.warnings {
             self.log.warn(&warning);

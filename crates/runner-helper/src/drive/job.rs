@@ -15,6 +15,16 @@ use crate::cli::DriveArgs;
 /// Name of the file, in the job's temporary folder, through which a script hands variables to later stages.
 const ENV_FILE: &str = "gitlab_runner_env";
 
+/// Feature flags that change nothing here; a job that sets one is told.
+const WITHOUT_EFFECT: &[&str] = &[
+    "FF_CONCRETE",
+    "FF_DISABLE_UMASK_FOR_KUBERNETES_EXECUTOR",
+    "FF_ENABLE_JOB_CLEANUP",
+    "FF_SCRIPT_TO_STEP_MIGRATION",
+    "FF_SUSPENDABLE_ENVIRONMENTS",
+    "FF_USE_GIT_NATIVE_CLONE",
+];
+
 /// What the helper needs of the `[[runners]]` table.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -107,6 +117,8 @@ impl Job {
         refuse_unsupported(&payload)?;
         let flags = Flags::resolve(&config.feature_flags, &payload.variables);
         let mut warnings = flags.warnings().to_vec();
+        let idle = WITHOUT_EFFECT.iter().filter(|name| flags.is_on(name));
+        warnings.extend(idle.map(|name| format!("{name} has no effect in this runner")));
         let mut list = first_variables(&line, &payload, &config, &flags, args);
         list.extend(authority_variable(&authorities));
         list.extend(payload.variables.iter().filter(|v| !is_flag(&v.key)).cloned());
@@ -137,6 +149,12 @@ impl Job {
             private: args.spool.clone(),
         };
         let mut job = Self { line, payload, config, flags, folders, variables, authorities, warnings };
+        if job.bool("RUNNER_GENERATE_ARTIFACTS_METADATA") {
+            job.warnings.push("RUNNER_GENERATE_ARTIFACTS_METADATA has no effect in this runner".to_owned());
+        }
+        if !matches!(job.variables.value("CACHE_COMPRESSION_FORMAT").as_str(), "" | "zip") {
+            job.warnings.push("CACHE_COMPRESSION_FORMAT: this runner makes zip archives only".to_owned());
+        }
         if job.config.debug_trace_disabled && job.bool("CI_DEBUG_TRACE") {
             job.warnings.push("CI_DEBUG_TRACE: usage is disabled on this Runner".to_owned());
         }

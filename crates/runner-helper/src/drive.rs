@@ -28,6 +28,7 @@ mod watch;
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use runner_core::control::SECRET_CA_KEY;
@@ -37,6 +38,7 @@ use runner_core::frame::Outcome;
 use runner_core::job::{JobLine, Payload};
 use runner_core::mask::{DEFAULT_PREFIXES, Masker};
 use rustix::fs::Mode;
+use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch as level;
 
@@ -52,12 +54,15 @@ use self::watch::Watch;
 use crate::cli::DriveArgs;
 use crate::error::{HelperError, doing};
 use crate::install::install;
-use crate::process::Reaper;
+use crate::process::{self, Reaper};
 use crate::shell::Shell;
 use crate::wire::PROGRAM;
 
 /// How long the helper stays after the result when nobody says that it has been received.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(15 * 60);
+
+/// How long a helper that is told to go may still print.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Runs one job; returns the exit code.
 pub(crate) async fn drive(args: DriveArgs, shell: Shell) -> Result<u8, HelperError> {
@@ -69,14 +74,29 @@ pub(crate) async fn drive(args: DriveArgs, shell: Shell) -> Result<u8, HelperErr
     rustix::process::umask(Mode::empty());
     let share = Watch::beside(&args.share.join(PROGRAM))?;
     install(&args.share.join(PROGRAM))?;
-    tokio::select! {
-        code = run(&args, shell, reaper, share) => code,
+    let log = OnceLock::new();
+    let code = tokio::select! {
+        code = run(&args, shell, reaper, share, &log) => code,
         // The pod is being deleted, the executor knows why. What runs here is killed, serve ends what runs there.
-        _ = terminate.recv() => Ok(128 + 15),
-    }
+        _ = terminate.recv() => {
+            if let Some(log) = log.get() {
+                log.close();
+                log.settle(LAST_WORDS);
+            }
+            Ok(128 + 15)
+        }
+    };
+    process::signal_descendants(Signal::KILL); // what hooks have left running
+    code
 }
 
-async fn run(args: &DriveArgs, shell: Shell, reaper: Reaper, share: Watch) -> Result<u8, HelperError> {
+async fn run(
+    args: &DriveArgs,
+    shell: Shell,
+    reaper: Reaper,
+    share: Watch,
+    known_log: &OnceLock<Log>,
+) -> Result<u8, HelperError> {
     let control = control::follow(&args.annotations)?;
     let line = arrival(&args.job).await?;
     let payload = Payload::parse(&line.payload)?;
@@ -100,6 +120,7 @@ async fn run(args: &DriveArgs, shell: Shell, reaper: Reaper, share: Watch) -> Re
         }
     };
     let log = open_log(args, &job).map_err(doing("create the log's spool"))?;
+    let log = known_log.get_or_init(|| log).clone();
     replays(&log, control.clone());
     log.started();
     let build = Container::awaited(&args.share, share, log.clone());

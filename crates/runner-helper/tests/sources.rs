@@ -237,3 +237,14 @@ fn a_branch_named_like_a_command_is_not_run() {
     assert!(ended.section("get_sources").contains("(ref is $(touch${IFS}planted))..."));
     assert!(!ended.project().join("planted").exists());
 }
+
+#[test]
+fn what_a_hook_leaves_running_ends_with_the_job() {
+    let hooks = json!([{"name": "pre_get_sources_script", "script": ["sleep 1000 & echo pid=$!"]}]);
+    let (job, ..) = with_sources(&["true"], "clone");
+    let ended = job.set("hooks", hooks).run().succeeded();
+    let pid = ended.log.lines().find_map(|line| line.strip_prefix("pid=")).unwrap();
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The dead whom nobody has reaped yet are dead too.
+    assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
+}

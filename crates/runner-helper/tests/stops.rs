@@ -148,13 +148,18 @@ fn a_build_container_that_dies_is_reported_as_lost() {
 
 #[test]
 fn a_deleted_pod_leaves_no_result_and_no_process() {
-    let mut pod = Job::new(&["echo pid=$$", "echo ready-$((40+2))", "sleep 60"]).start();
-    pod.wait_for_log("\nready-42\n");
+    let script = &["echo pid=$$", "printf 'ready-%s\\nlast words' 42", "sleep 60"];
+    let mut pod = Job::new(script).variable("FF_TIMESTAMPS", "true").start();
+    pod.wait_for_log(" ready-42\n");
     kill_process(Pid::from_child(&pod.drive), Signal::TERM).unwrap();
     assert_eq!(wait(&mut pod.drive).code(), Some(143));
     assert_eq!(wait(&mut pod.serve).code(), Some(1), "serve has lost its helper");
     assert!(!pod.job.path("termination").exists());
-    assert_gone(&pod.log());
+    pod.wait_until_closed();
+    let log = pod.log().replace(" 01O ", "\n");
+    assert!(log.contains("\nlast words\n"), "{log}");
+    assert_eq!(pids(&log).len(), 1);
+    assert_gone(&log);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use runner_core::frame::{Body, Outcome};
 use runner_core::mask::Masker;
@@ -117,6 +117,12 @@ impl Log {
         inner.append(&out);
         inner.full = true;
         inner.len
+    }
+
+    /// Waits until what there is has been printed, but not longer than `most`.
+    pub(crate) fn settle(&self, most: Duration) {
+        let printer = Arc::clone(&self.inner().printer);
+        printer.settle(most);
     }
 
     /// Prints the result behind all text.

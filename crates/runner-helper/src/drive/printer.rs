@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use runner_core::frame::{Body, Frame, encode_log};
 
@@ -29,6 +30,8 @@ struct Plan {
     result: Option<Body>,
     /// Print again from here.
     replay: Option<u64>,
+    /// All there is has been printed.
+    idle: bool,
 }
 
 enum Step {
@@ -50,25 +53,35 @@ impl Printer {
 
     /// The spool now has `len` bytes.
     pub(crate) fn text(&self, len: u64) {
-        self.plan().len = len;
-        self.changed.notify_one();
+        self.change(|plan| plan.len = len);
     }
 
     /// Prints `body` behind the text there is now.
     pub(crate) fn frame(&self, body: Body) {
-        let mut plan = self.plan();
-        if let Body::Result(_) = body {
-            plan.result = Some(body.clone());
-        }
-        let len = plan.len;
-        plan.frames.push_back((len, body));
-        self.changed.notify_one();
+        self.change(|plan| {
+            if let Body::Result(_) = body {
+                plan.result = Some(body.clone());
+            }
+            plan.frames.push_back((plan.len, body));
+        });
     }
 
     /// Prints the text from `offset` on once more.
     pub(crate) fn replay(&self, offset: u64) {
-        self.plan().replay = Some(offset);
-        self.changed.notify_one();
+        self.change(|plan| plan.replay = Some(offset));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Plan)) {
+        let mut plan = self.plan();
+        change(&mut plan);
+        plan.idle = false;
+        self.changed.notify_all();
+    }
+
+    /// Waits until all there is has been printed, but not longer than `most`.
+    pub(crate) fn settle(&self, most: Duration) {
+        let plan = self.changed.wait_timeout_while(self.plan(), most, |plan| !plan.idle);
+        drop(plan); // a reader that stands still, or a broken stdout: enough of waiting
     }
 
     fn plan(&self) -> MutexGuard<'_, Plan> {
@@ -129,6 +142,8 @@ impl Printer {
             if *printed < plan.len {
                 return Step::Text { offset: *printed, end: plan.len };
             }
+            plan.idle = true;
+            self.changed.notify_all();
             plan = self.changed.wait(plan).unwrap_or_else(PoisonError::into_inner);
         }
     }

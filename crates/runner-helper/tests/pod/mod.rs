@@ -189,6 +189,13 @@ impl Pod {
         text(&self.seen.0.lock().unwrap().frames)
     }
 
+    /// Waits until `drive` has closed its stdout.
+    pub fn wait_until_closed(&self) {
+        let seen = self.seen.0.lock().unwrap();
+        let closed = self.seen.1.wait_timeout_while(seen, PATIENCE, |seen| !seen.closed).unwrap().0.closed;
+        assert!(closed, "stdout stays open");
+    }
+
     /// Waits for the result.
     pub fn result(&self) -> Outcome {
         self.wait_for("the result", |frames| {

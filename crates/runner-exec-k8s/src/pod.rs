@@ -135,7 +135,7 @@ fn assemble(input: &PodInput<'_>, config: &Kubernetes, notes: &mut Vec<Note>) ->
         images::check_options(image, "image")?;
     }
     let name = metadata::pod_name(input);
-    let overwrites = Overwrites::evaluate(config, input.variables, input.payload.id, notes)?;
+    let overwrites = Overwrites::evaluate(config, input.variables, notes)?;
     let resources = Resources::evaluate(config, input.variables, notes)?;
     let image = images::build_image(input, config, notes)?;
     let namespace = namespace(&overwrites, notes);

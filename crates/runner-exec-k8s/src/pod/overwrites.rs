@@ -32,7 +32,6 @@ impl Overwrites {
     pub(super) fn evaluate(
         config: &Kubernetes,
         variables: &Variables,
-        job: u64,
         notes: &mut Vec<Note>,
     ) -> Result<Self, Refusal> {
         if config.bearer_token_overwrite_allowed && !variables.value("KUBERNETES_BEARER_TOKEN").is_empty() {
@@ -41,13 +40,13 @@ impl Overwrites {
                 "KUBERNETES_BEARER_TOKEN is set, but jobs cannot bring their own token",
             ));
         }
+        if config.namespace_per_job {
+            // Nobody makes that namespace; falling back to a shared one would undo the separation that was asked for.
+            return Err(Refusal::configuration("`namespace_per_job` is set, but namespaces are not made for jobs yet"));
+        }
         let mut texts = Texts { variables, notes };
-        let namespace = if config.namespace_per_job {
-            format!("ci-job-{job}")
-        } else {
-            let allowed = &config.namespace_overwrite_allowed;
-            texts.one("Namespace", &config.namespace, allowed, "KUBERNETES_NAMESPACE_OVERWRITE")?
-        };
+        let allowed = &config.namespace_overwrite_allowed;
+        let namespace = texts.one("Namespace", &config.namespace, allowed, "KUBERNETES_NAMESPACE_OVERWRITE")?;
         let account = &config.service_account_overwrite_allowed;
         let service_account =
             texts.one("ServiceAccount", &config.service_account, account, "KUBERNETES_SERVICE_ACCOUNT_OVERWRITE")?;
@@ -144,7 +143,7 @@ mod tests {
         let list = job.iter().map(|&(key, value)| Variable::public(key, value)).collect();
         let config = serde_json::from_value(config).unwrap();
         let mut notes = Vec::new();
-        let result = Overwrites::evaluate(&config, &Variables::new(list, ""), 42, &mut notes);
+        let result = Overwrites::evaluate(&config, &Variables::new(list, ""), &mut notes);
         (result.map_err(|refusal| refusal.message), notes.iter().map(|note| note.text().to_owned()).collect())
     }
 
@@ -174,10 +173,9 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_per_job_beats_an_overwrite() {
-        let config = json!({"namespace": "ci", "namespace_overwrite_allowed": ".", "namespace_per_job": true});
-        let (result, _) = evaluate(config, &[("KUBERNETES_NAMESPACE_OVERWRITE", "x")]);
-        assert_eq!(result.unwrap().namespace, "ci-job-42");
+    fn a_namespace_per_job_is_refused() {
+        let (result, _) = evaluate(json!({"namespace": "ci", "namespace_per_job": true}), &[]);
+        assert!(result.unwrap_err().contains("namespace_per_job"));
     }
 
     #[test]

@@ -157,7 +157,7 @@ fn a_deleted_pod_leaves_no_result_and_no_process() {
     assert!(!pod.job.path("termination").exists());
     pod.wait_until_closed();
     let log = pod.log().replace(" 01O ", "\n");
-    assert!(log.contains("\nlast words\n"), "{log}");
+    assert!(log.contains("\nlast words"), "{log}");
     assert_eq!(pids(&log).len(), 1);
     assert_gone(&log);
 }

@@ -85,7 +85,8 @@ fn code(status: std::process::ExitStatus) -> i32 {
 }
 
 fn spawn(command: &mut Command, report: &Report) -> Child {
-    let name = std::path::Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name =
+        std::path::Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned();
     command.stderr(report.file(&format!("{name}.stderr")));
     report.command(command);
     command.spawn().unwrap_or_else(|err| panic!("{command:?}: {err}"))

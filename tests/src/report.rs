@@ -59,7 +59,8 @@ impl Report {
             let _ = writeln!(text, "=== {job:?}\n{}", tail(&String::from_utf8_lossy(&trace)));
         }
         for request in gitlab.requests().iter().rev().take(40).rev() {
-            let _ = writeln!(text, "gitlab: {:?} {} {} {}", request.status, request.method, request.path, request.query);
+            let _ =
+                writeln!(text, "gitlab: {:?} {} {} {}", request.status, request.method, request.path, request.query);
         }
         for request in kube.requests().iter().rev().take(40).rev() {
             let _ = writeln!(text, "kube: {} {} {} {}", request.status, request.method, request.path, request.query);

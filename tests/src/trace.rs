@@ -38,12 +38,20 @@ pub fn text(trace: &[u8]) -> String {
 pub fn section(trace: &[u8], section: &str) -> Option<String> {
     let text = text(trace);
     let start = text.find("section_start:").into_iter().chain(text.match_indices("section_start:").map(|(at, _)| at));
-    let start = start.into_iter().find(|&at| text[at..].splitn(3, ':').nth(2).is_some_and(|rest| rest.starts_with(&format!("{section}\r"))))?;
+    let start = start
+        .into_iter()
+        .find(|&at| text[at..].splitn(3, ':').nth(2).is_some_and(|rest| rest.starts_with(&format!("{section}\r"))))?;
     let end = text[start..].match_indices("section_end:").map(|(at, _)| start + at);
-    let end = end.into_iter().find(|&at| text[at..].splitn(3, ':').nth(2).is_some_and(|rest| rest.starts_with(&format!("{section}\r"))))?;
+    let end = end
+        .into_iter()
+        .find(|&at| text[at..].splitn(3, ':').nth(2).is_some_and(|rest| rest.starts_with(&format!("{section}\r"))))?;
     Some(text[start..end].to_owned())
 }
 
 fn is_header(bytes: &[u8]) -> bool {
-    bytes[4] == b'-' && bytes[10] == b'T' && bytes[26] == b'Z' && bytes[27] == b' ' && matches!(bytes[HEADER - 1], b' ' | b'+')
+    bytes[4] == b'-'
+        && bytes[10] == b'T'
+        && bytes[26] == b'Z'
+        && bytes[27] == b' '
+        && matches!(bytes[HEADER - 1], b' ' | b'+')
 }

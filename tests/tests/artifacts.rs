@@ -1,5 +1,7 @@
 //! Pipelines of real repositories: files go from one job to the next.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::path::Path;
 use std::process::Command;
 
@@ -7,7 +9,7 @@ use fake_gitlab::{FakeGitlab, JobReport, JobStatus};
 use tests::{PATIENCE, World, trace};
 
 /// A repository with one commit of these files.
-pub fn repository(dir: &Path, files: &[(&str, &str)]) {
+fn repository(dir: &Path, files: &[(&str, &str)]) {
     std::fs::create_dir_all(dir).unwrap();
     git(dir, &["init", "-q", "-b", "main"]);
     commit(dir, files);
@@ -143,7 +145,12 @@ clone:
     let (world, status, jobs) = run(definition, &[("hello.txt", "hello\n")]).await;
     assert_eq!(status, JobStatus::Success, "{jobs:#?}");
     let depth = log(&world.gitlab, &jobs, "depth");
-    for line in ["Fetching changes with git depth set to 1...", "Created fresh repository.", "as detached HEAD (ref is main)...", "\nhello\n"] {
+    for line in [
+        "Fetching changes with git depth set to 1...",
+        "Created fresh repository.",
+        "as detached HEAD (ref is main)...",
+        "\nhello\n",
+    ] {
         assert!(depth.contains(line), "{line:?} is missing in\n{depth}");
     }
     assert!(!depth.contains("gitlab-ci-token"), "{depth}");
@@ -160,7 +167,8 @@ async fn tags_and_submodules() {
     // As in a group of projects: the module is the neighbour of this one.
     commit(&app, &[(".gitmodules", "[submodule \"lib\"]\n\tpath = lib\n\turl = ../lib.git\n")]);
     git(&app, &["tag", "v1.0"]);
-    let world = World::builder().gitlab(|gitlab| gitlab.project("group/app", &app).project("group/lib", &lib)).start().await;
+    let world =
+        World::builder().gitlab(|gitlab| gitlab.project("group/app", &app).project("group/lib", &lib)).start().await;
     let _pipe = world.pipe();
     let pipeline = world.gitlab.create_pipeline("group/app", Some("v1.0"), Vec::new()).await.unwrap();
     let status = tokio::time::timeout(PATIENCE, world.gitlab.wait_pipeline(pipeline)).await.expect("the pipeline ends");

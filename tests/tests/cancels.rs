@@ -1,5 +1,7 @@
 //! Jobs that are stopped: by GitLab, by a file, by the clock.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::time::Instant;
 
 use fake_gitlab::{JobSpec, JobStatus};

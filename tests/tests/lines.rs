@@ -1,5 +1,7 @@
 //! The pipe as a pipe: jobs from files, filters in the middle, bad lines, dry runs.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use fake_gitlab::{JobSpec, JobStatus};
 use serde_json::{Value, json};
 use tests::{Finished, World, command, run_with_input, trace};
@@ -80,8 +82,10 @@ async fn a_filter_between_the_tools_changes_nothing() {
     }
     let world = World::start().await;
     let id = world.gitlab.enqueue(JobSpec::script(["printf 'a\\000b\\r\\n'", "seq 1 2000"])).await.unwrap();
-    let tools = ["runner-poll", "runner-exec-k8s", "runner-trace"].map(|tool| tests::program(tool).display().to_string());
-    let script = format!("{} --once | jq -c --unbuffered . | {} | jq -c --unbuffered . | {}", tools[0], tools[1], tools[2]);
+    let tools =
+        ["runner-poll", "runner-exec-k8s", "runner-trace"].map(|tool| tests::program(tool).display().to_string());
+    let script =
+        format!("{} --once | jq -c --unbuffered . | {} | jq -c --unbuffered . | {}", tools[0], tools[1], tools[2]);
     let mut shell = world.command("runner-poll");
     let mut sh = std::process::Command::new("sh");
     sh.env_clear().args(["-c", &script]);
@@ -113,7 +117,12 @@ async fn a_dry_run_prints_manifests_without_secrets() {
     }
     assert_eq!(world.kube.requests().len(), 0, "no cluster was asked");
     exec(&world, &["--dry-run", "--show-secrets"], &input).expect(0);
-    if std::process::Command::new("kubectl").arg("version").arg("--client").output().is_ok_and(|out| out.status.success()) {
+    if std::process::Command::new("kubectl")
+        .arg("version")
+        .arg("--client")
+        .output()
+        .is_ok_and(|out| out.status.success())
+    {
         let mut kubectl = std::process::Command::new("kubectl");
         kubectl.env("KUBECONFIG", world.path("kubeconfig")).env("HOME", world.path("."));
         // Without validation: the fake cluster has no schemas to download.

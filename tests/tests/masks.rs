@@ -1,5 +1,7 @@
 //! Secrets stay out of the log, of the cluster's objects and of every program's stderr.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use fake_gitlab::{JobSpec, JobStatus};
 use tests::{World, trace};
 
@@ -30,7 +32,10 @@ async fn masked_values_never_appear_also_when_split() {
 async fn no_token_is_in_a_pod_or_on_a_command_line() {
     let world = World::start().await;
     let pipe = world.pipe();
-    let spec = JobSpec::script(["echo begun; cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' > cmdlines || true", "sleep 0.5"]);
+    let spec = JobSpec::script([
+        "echo begun; cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' > cmdlines || true",
+        "sleep 0.5",
+    ]);
     let id = world.gitlab.enqueue(spec.masked("SECRET", "s3cret-value-42")).await.unwrap();
     world.log_shows(id, "begun").await;
     let token = world.gitlab.payload(id).unwrap()["token"].as_str().unwrap().to_owned();

@@ -1,5 +1,7 @@
 //! What cannot work is said in one line, with the right exit code, and loses nothing.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use fake_gitlab::{Fault, JobSpec, JobStatus};
 use rustix::process::Signal;
 use tests::{Finished, Tool, World, run_with_input, trace};
@@ -67,7 +69,11 @@ async fn wrong_usage_exits_with_2_and_help_with_0() {
 async fn a_gitlab_in_trouble_is_asked_on_and_no_job_is_lost() {
     for trouble in [
         Fault::on("POST", "/api/v4/jobs/request").times(2).status(500),
-        Fault::on("POST", "/api/v4/jobs/request").times(1).status(201).header("content-type", "text/html").body("<html>"),
+        Fault::on("POST", "/api/v4/jobs/request")
+            .times(1)
+            .status(201)
+            .header("content-type", "text/html")
+            .body("<html>"),
         Fault::on("POST", "/api/v4/jobs/request").times(1).cut(fake_gitlab::Cut::Before),
         Fault::on("POST", "/api/v4/jobs/request").times(1).status(403),
     ] {

@@ -1,5 +1,7 @@
 //! Jobs that run to their end: result, exit code, log, clean-up.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use fake_gitlab::{JobSpec, JobStatus};
 use tests::{Tool, World, is_empty, trace};
 
@@ -15,7 +17,8 @@ async fn a_job_succeeds_and_leaves_nothing_behind() {
     assert_eq!(job.status, JobStatus::Success);
     assert_eq!(Some(job.trace_crc32), job.claimed_checksum);
     let log = text(&world, job.id);
-    for line in ["Running with gitlab-runner", "$ echo hello from $CI_JOB_NAME", "hello from greeting", "Job succeeded"] {
+    for line in ["Running with gitlab-runner", "$ echo hello from $CI_JOB_NAME", "hello from greeting", "Job succeeded"]
+    {
         assert!(log.contains(line), "{line:?} is missing in\n{log}");
     }
     assert_eq!(pipe.drain().await, [0, 0, 0]);

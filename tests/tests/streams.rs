@@ -1,5 +1,7 @@
 //! What a script prints is what GitLab gets, byte for byte.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use fake_gitlab::{JobSpec, JobStatus};
 use tests::{World, trace};
 

@@ -1,5 +1,7 @@
 //! Programs are killed, connections break: jobs go on and end with their true result and log.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::time::Duration;
 
 use fake_gitlab::{Fault, JobSpec, JobStatus};
@@ -52,7 +54,8 @@ async fn a_job_that_ended_while_nobody_watched_is_reported_as_it_ended() {
     drop(pipe);
     let done = |pods: &[serde_json::Value]| {
         let text = format!("{pods:?}");
-        text.contains("exitCode") || pods.iter().all(|pod| pod["status"]["containerStatuses"][1]["state"]["terminated"].is_object())
+        text.contains("exitCode")
+            || pods.iter().all(|pod| pod["status"]["containerStatuses"][1]["state"]["terminated"].is_object())
     };
     tokio::time::timeout(tests::PATIENCE, world.kube.wait_for_pods(done)).await.expect("the script ends by itself");
     let _pipe = world.pipe();
@@ -113,14 +116,21 @@ async fn a_pod_that_is_taken_away_fails_its_job_with_the_reason() {
         let id = world.gitlab.enqueue(JobSpec::script(["echo begun", "sleep 300"])).await.unwrap();
         world.log_shows(id, "begun").await;
         let pods = world.kube.pods();
-        let name = pods.iter().filter(|p| p["metadata"]["deletionTimestamp"].is_null()).find_map(|p| p["metadata"]["name"].as_str());
+        let name = pods
+            .iter()
+            .filter(|p| p["metadata"]["deletionTimestamp"].is_null())
+            .find_map(|p| p["metadata"]["name"].as_str());
         let name = name.expect("the job has a pod");
         match how {
             "delete" => assert!(world.kube.delete("ci", name)),
             _ => assert!(world.kube.evict("ci", name, "The node was low on memory")),
         }
         let job = world.finished(id).await;
-        assert_eq!((job.status, job.failure_reason.as_deref()), (JobStatus::Failed, Some("runner_system_failure")), "{how}");
+        assert_eq!(
+            (job.status, job.failure_reason.as_deref()),
+            (JobStatus::Failed, Some("runner_system_failure")),
+            "{how}"
+        );
         let log = trace::text(&world.gitlab.trace(id));
         assert!(log.contains("begun\n") && log.contains(reason), "{how}:\n{log}");
     }

@@ -1,5 +1,7 @@
 //! Every example in docs/protocol.md is what the code reads and writes.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeSet;
 
 use runner_core::frame::Frame;

@@ -92,6 +92,11 @@ impl LogStream {
         }
     }
 
+    /// Whether something up to `len` of the journal was not taken yet.
+    pub(crate) fn is_behind(&self, len: u64) -> bool {
+        !self.ready.is_empty() || (!self.complete && self.read_to < len)
+    }
+
     /// By how many bytes the place that was sought lies behind the end of what there is.
     pub(crate) fn ahead(&self) -> Option<u64> {
         self.skip_to.checked_sub(self.position).filter(|ahead| *ahead > 0)

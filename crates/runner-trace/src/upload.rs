@@ -1,7 +1,7 @@
 //! Delivers one job: its log while it grows, then its result. One task per job; jobs wait for each other nowhere.
 //!
 //! ```text
-//! text waits, interval over ─▶ PATCH, one chunk after the other until none waits
+//! text waits, interval over ─▶ PATCH, one chunk after the other while a whole one waits
 //! silence for 30 s          ─▶ PUT running, with checksum and length
 //! `close` in the journal    ─▶ finish.rs
 //! end of the input          ─▶ what there is, then stop; the journal stays
@@ -187,9 +187,11 @@ impl Delivery {
         }
     }
 
-    /// Sends all that waits. After a failure it pauses and leaves the rest to the next step.
+    /// Sends what waits now, and what comes meanwhile if it fills a chunk; the rest waits for the next interval. After a failure it
+    /// pauses and leaves everything to the next step.
     async fn send(&mut self) -> Result<(), Error> {
-        while self.wanted == Wanted::All {
+        let due = self.written.borrow().len;
+        while self.wanted == Wanted::All && (self.log.is_behind(due) || self.log.waiting() >= self.max_chunk as u64) {
             match self.send_chunk().await? {
                 Sent::Settled => {}
                 Sent::Nothing => break,

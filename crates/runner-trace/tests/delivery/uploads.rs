@@ -57,6 +57,28 @@ async fn the_first_text_is_sent_at_once_and_the_next_within_the_interval() {
 }
 
 #[tokio::test]
+async fn a_job_that_talks_without_pause_is_sent_once_an_interval() {
+    let site = Site::new().await;
+    let job = site.job().await;
+    let mut tool = site.start();
+    tool.send(&[hello(), job.open()]).await;
+    let mut pace = tokio::time::interval(std::time::Duration::from_millis(5));
+    let begin = std::time::Instant::now();
+    let mut offset = 0;
+    while begin.elapsed().as_millis() < 2500 {
+        pace.tick().await;
+        tool.send(&[job.pod(offset, "tick\n")]).await;
+        offset += 5;
+    }
+    // at once, and after one and two seconds
+    let patches = site.patches(&job).len();
+    assert!((2..=3).contains(&patches), "{patches}");
+    tool.send(&[job.success(0, offset), end()]).await;
+    assert_eq!(tool.end().await.code, Some(0));
+    site.finished(&job, "tick\n".repeat(usize::try_from(offset / 5).unwrap()).as_bytes());
+}
+
+#[tokio::test]
 async fn a_result_reaches_gitlab_with_exit_code_and_reason() {
     for (reason, reported) in [
         ("script_failure", "script_failure"),

@@ -248,3 +248,22 @@ fn what_a_hook_leaves_running_ends_with_the_job() {
     // The dead whom nobody has reaped yet are dead too.
     assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
 }
+
+#[test]
+fn large_files_are_pulled_where_git_can() {
+    use std::os::unix::fs::PermissionsExt;
+    for (skip, pulled) in [("", true), ("false", true), ("true", false)] {
+        let (mut job, ..) = with_sources(&["true"], "clone");
+        // Stands for the extension: says what it was asked, and with which filter.
+        let bin = job.path("bin");
+        fs::create_dir(&bin).unwrap();
+        let program = "#!/bin/sh\n[ \"$1\" = version ] && exit\necho \"lfs $* $(git config filter.lfs.smudge) $GIT_LFS_SKIP_SMUDGE\"\n";
+        fs::write(bin.join("git-lfs"), program).unwrap();
+        fs::set_permissions(bin.join("git-lfs"), fs::Permissions::from_mode(0o755)).unwrap();
+        let path = std::env::var("PATH").unwrap();
+        job.environment = vec![("PATH".into(), format!("{}:{path}", bin.display()))];
+        let ended = job.variable("GIT_LFS_SKIP_SMUDGE", skip).run().succeeded();
+        let expected = "detached HEAD (ref is main)...\u{1b}[0;m\nlfs pull git-lfs smudge -- %f 1\n\n\u{1b}[32;1mSkipping Git submodules";
+        assert_eq!(ended.section("get_sources").contains(expected), pulled, "{skip}: {}", ended.log);
+    }
+}

@@ -10,7 +10,7 @@ use std::process::Command;
 use runner_core::flags::parse_bool;
 
 use super::failure::{Failure, check};
-use super::git_config::{self, INCLUDED, Remote};
+use super::git_config::{self, INCLUDED, LargeFiles, Remote};
 use super::job::Job;
 use super::local::Local;
 use super::log::Log;
@@ -100,6 +100,7 @@ impl<'a> Git<'a> {
     /// Brings the sources.
     pub(crate) async fn sources(&self, local: &Local) -> Result<(), Failure> {
         let project = &self.job.folders.project;
+        let mut large = LargeFiles::Unknown;
         match self.strategy {
             Strategy::None => {
                 self.log.notice("Skipping Git repository setup");
@@ -115,18 +116,19 @@ impl<'a> Git<'a> {
                 if self.strategy == Strategy::Clone {
                     remove_folder(project)?;
                 }
-                self.settings()?;
+                large = self.large_files(local).await;
+                self.settings(large)?;
                 self.fetch(local).await?;
             }
         }
         if self.checks_out {
-            self.checkout(local).await?;
+            self.checkout(local, large).await?;
         } else {
             self.log.notice("Skipping Git checkout");
         }
         match self.submodules {
             Ok(Submodules::None) => self.log.notice("Skipping Git submodules setup"),
-            Ok(kind) => self.update_submodules(local, kind == Submodules::Recursive).await?,
+            Ok(kind) => self.update_submodules(local, kind == Submodules::Recursive, large).await?,
             Err(()) => return Err(Failure::system("unknown GIT_SUBMODULE_STRATEGY")),
         }
         Ok(())
@@ -191,7 +193,7 @@ impl<'a> Git<'a> {
     }
 
     /// Writes the settings files.
-    fn settings(&self) -> Result<(), Failure> {
+    fn settings(&self, large: LargeFiles) -> Result<(), Failure> {
         let home = self.home();
         let authorities = (!self.job.authorities.is_empty()).then(|| home.join("ca.crt"));
         make(&home)?;
@@ -199,7 +201,7 @@ impl<'a> Git<'a> {
         if let Some(file) = &authorities {
             write(file, &self.job.authorities)?;
         }
-        write(&home.join("config"), git_config::global(&self.remote, authorities).text())?;
+        write(&home.join("config"), git_config::global(&self.remote, authorities, large).text())?;
         let included = git_config::included(self.job, &self.remote);
         remove_file(&self.included())?;
         write(&self.included(), included.text())?;
@@ -257,7 +259,7 @@ impl<'a> Git<'a> {
         fetch
     }
 
-    async fn checkout(&self, local: &Local) -> Result<(), Failure> {
+    async fn checkout(&self, local: &Local, large: LargeFiles) -> Result<(), Failure> {
         let info = &self.job.payload.git_info;
         let short: String = info.sha.chars().take(8).collect();
         self.log.notice(&format!("Checking out {short} as detached HEAD (ref is {})...", info.git_ref));
@@ -268,14 +270,14 @@ impl<'a> Git<'a> {
             clean.args(flags);
             self.run(local, clean).await?;
         }
-        if self.pulls_large_files(local).await {
+        if self.pulls(large) {
             self.run(local, self.inside(["lfs", "pull"])).await?;
             self.log.work(b"\n");
         }
         Ok(())
     }
 
-    async fn update_submodules(&self, local: &Local, recursive: bool) -> Result<(), Failure> {
+    async fn update_submodules(&self, local: &Local, recursive: bool, large: LargeFiles) -> Result<(), Failure> {
         let depth = match self.job.variables.value("GIT_SUBMODULE_DEPTH").as_str() {
             "" => self.job.payload.git_info.depth,
             text => text.parse().unwrap_or(self.job.payload.git_info.depth),
@@ -334,17 +336,25 @@ impl<'a> Git<'a> {
         let include = runner_core::shell::quote(&self.included().display().to_string());
         let configure = format!("git config --replace-all include.path {include}");
         self.run(local, self.inside(["submodule", "foreach", "--recursive", &configure])).await?;
-        if self.pulls_large_files(local).await {
+        if self.pulls(large) {
             self.log.notice("Pulling LFS files...");
             self.run(local, each("git lfs pull")).await?;
         }
         Ok(())
     }
 
-    async fn pulls_large_files(&self, local: &Local) -> bool {
+    fn pulls(&self, large: LargeFiles) -> bool {
         let skipped = parse_bool(&self.job.variables.value("GIT_LFS_SKIP_SMUDGE")).unwrap_or(false);
-        // A Git without the extension is no error: the pointers stay.
-        !skipped && matches!(local.output(self.inside(["lfs", "version"])).await, Ok((end, _)) if end.exit_code() == 0)
+        large == LargeFiles::Supported && !skipped
+    }
+
+    async fn large_files(&self, local: &Local) -> LargeFiles {
+        let mut command = self.git();
+        command.args(["lfs", "version"]);
+        match local.output(command).await {
+            Ok((end, _)) if end.exit_code() == 0 => LargeFiles::Supported,
+            _ => LargeFiles::Unknown, // a Git without the extension is no error
+        }
     }
 
     async fn run(&self, local: &Local, command: Command) -> Result<(), Failure> {

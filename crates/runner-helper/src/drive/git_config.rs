@@ -144,10 +144,26 @@ pub(crate) fn template(included: &Path) -> GitConfig {
     config
 }
 
-/// The helper's own settings: instead of the user's, who in a test is a person.
-pub(crate) fn global(remote: &Remote, authorities: Option<PathBuf>) -> GitConfig {
+/// Whether the large file extension is installed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LargeFiles {
+    /// Git knows `git lfs`.
+    Supported,
+    /// It does not; pointers stay pointers.
+    Unknown,
+}
+
+/// The helper's own settings: instead of the user's, who in a test is a person, and instead of the image's.
+pub(crate) fn global(remote: &Remote, authorities: Option<PathBuf>, large: LargeFiles) -> GitConfig {
     let mut config = GitConfig::default();
     config.set("safe", None, "directory", "*");
+    if large == LargeFiles::Supported {
+        // Without these `git lfs pull` brings nothing. (With them and without the extension a checkout would fail.)
+        config.set("filter", Some("lfs"), "clean", "git-lfs clean -- %f");
+        config.set("filter", Some("lfs"), "smudge", "git-lfs smudge -- %f");
+        config.set("filter", Some("lfs"), "process", "git-lfs filter-process");
+        config.set("filter", Some("lfs"), "required", "true");
+    }
     if let (Some(host), Some(file)) = (&remote.host, authorities) {
         config.set("http", Some(host), "sslCAInfo", &file.display().to_string());
     }

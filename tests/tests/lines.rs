@@ -131,3 +131,30 @@ async fn a_dry_run_prints_manifests_without_secrets() {
         assert!(accepted.stdout.contains("pod/runner-project-7-job-42 created (dry run)"), "{}", accepted.stdout);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_taken_into_a_file_runs_from_that_file() {
+    let world = World::start().await;
+    world.gitlab.enqueue(JobSpec::script(["echo from a file"])).await.unwrap();
+    let taken = run_with_input(world.command("runner-poll").arg("--once"), "").expect(0);
+    let file = world.path("job.json");
+    std::fs::write(&file, taken.stdout).unwrap();
+    let mut exec = world.command("runner-exec-k8s");
+    exec.stdin(std::fs::File::open(&file).unwrap()).args(["--format", "ndjson"]);
+    let output = tokio::task::spawn_blocking(move || exec.output().unwrap()).await.unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("from a file"), "{output:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_finished_is_not_run_again() {
+    let world = World::start().await;
+    let id = world.gitlab.enqueue(JobSpec::script(["echo once"])).await.unwrap();
+    let taken = run_with_input(world.command("runner-poll").arg("--once"), "").expect(0).stdout;
+    // runner-trace has delivered it and removed its folder while this line was on its way.
+    std::fs::remove_dir_all(world.job_folder(id)).unwrap();
+    let mut exec = world.command("runner-exec-k8s");
+    let done = run_with_input(exec.args(["--format", "ndjson"]), &taken).expect(0);
+    assert!(!done.stdout.contains("\"open\""), "{}", done.stdout);
+    assert_eq!(world.kube.pods().len(), 0);
+}

@@ -6,11 +6,15 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
+use std::time::Duration;
 
 use runner_cli::state::JobDir;
 use runner_cli::watch::Watch;
 use runner_core::event::{Pod, Source, State};
 use runner_core::line::Line;
+
+/// After this time without an acknowledgement somebody is told what is waited for, once.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the journal held when it was read.
 #[derive(Debug, Default)]
@@ -88,11 +92,19 @@ impl Milestone<'_> {
 
 /// Waits until `milestone` is the journal's last line, or the folder is gone, which says that the job is finished.
 pub(crate) async fn wait(dir: &JobDir, watch: &Watch, milestone: Milestone<'_>) -> std::io::Result<()> {
+    let mut patience = Some(PATIENCE);
     while dir.exists() {
         if last_line(&dir.journal_path())?.is_some_and(|line| milestone.is(&line)) {
             return Ok(());
         }
-        watch.changed().await;
+        let Some(time) = patience else {
+            watch.changed().await;
+            continue;
+        };
+        if tokio::time::timeout(time, watch.changed()).await.is_err() {
+            tracing::warn!("job {}: waiting for runner-trace to write {}", dir.key(), dir.journal_path().display());
+            patience = None;
+        }
     }
     Ok(())
 }

@@ -26,7 +26,7 @@ use crate::watch::{PodWatch, Seen};
 /// After `canceled` nobody waits for the log: the pod has this long to end by itself.
 const ABORT_GRACE: Duration = Duration::from_secs(10);
 
-/// When the build container has ended and nothing was heard of the job, its log has this long to tell.
+/// When the build container has ended, the log of the job, or the container's status, has this long to tell what happened.
 const CATCH_UP: Duration = Duration::from_secs(5);
 
 /// A pod that is being deleted, or is gone, has this long to deliver the rest of its log.
@@ -132,21 +132,24 @@ impl Attend<'_> {
                 () = folder => {}
                 () = tokio::time::sleep_until(at.deadline) => return Ok(End::Verdict(self.overdue(&at))),
             }
-            if let Some(verdict) = self.result(&at) {
+            if let Some(verdict) = self.result(&mut at) {
                 return Ok(End::Verdict(verdict));
             }
         }
     }
 
     /// The result, once all of the log that belongs to it is here.
-    fn result(&self, at: &Progress) -> Option<Verdict> {
-        let outcome = at.outcome.as_ref().filter(|outcome| outcome.length <= self.events.pod_offset())?;
-        if outcome.container_lost
-            && let Some(message) = at.last.as_deref().and_then(|pod| status::terminated(pod, "build"))
-        {
-            return Some(Verdict::system(message));
+    fn result(&self, at: &mut Progress) -> Option<Verdict> {
+        let outcome = at.outcome.clone().filter(|outcome| outcome.length <= self.events.pod_offset())?;
+        if !outcome.container_lost {
+            return Some(outcome.into());
         }
-        Some(outcome.clone().into())
+        // The helper has seen its neighbour go; why, Kubernetes will say in a moment.
+        let why = at.last.as_deref().and_then(|pod| status::terminated(pod, "build"));
+        if why.is_none() {
+            at.end_within(CATCH_UP, outcome.into());
+        }
+        why.map(Verdict::system)
     }
 
     async fn take(&mut self, frame: Frame, at: &mut Progress) -> Result<(), Closed> {

@@ -78,8 +78,10 @@ impl Clusters {
         if !key.host.is_empty() {
             return explicit(key);
         }
-        let options =
-            KubeConfigOptions { context: (!key.context.is_empty()).then(|| key.context.clone()), ..KubeConfigOptions::default() };
+        let options = KubeConfigOptions {
+            context: (!key.context.is_empty()).then(|| key.context.clone()),
+            ..KubeConfigOptions::default()
+        };
         if let Some(path) = &self.kubeconfig {
             let what = || format!("kubeconfig {}", path.display());
             let file = Kubeconfig::read_from(path).with_context(what).exit(Exit::Config)?;
@@ -88,7 +90,10 @@ impl Clusters {
         if let Ok(config) = Config::incluster() {
             return Ok(config);
         }
-        Config::from_kubeconfig(&options).await.context("no cluster: not running in one, and no kubeconfig").exit(Exit::Config)
+        Config::from_kubeconfig(&options)
+            .await
+            .context("no cluster: not running in one, and no kubeconfig")
+            .exit(Exit::Config)
     }
 }
 

@@ -30,7 +30,9 @@ pub(crate) async fn print(args: Cli) -> anyhow::Result<Exit> {
         };
         let manifests = match job {
             None => continue,
-            Some(job) => job.and_then(|line| Job::read(line, None, "dry-run".to_owned(), None)).and_then(|job| manifests(&args, &job)),
+            Some(job) => job
+                .and_then(|line| Job::read(line, None, "dry-run".to_owned(), None))
+                .and_then(|job| manifests(&args, &job)),
         };
         match manifests {
             Ok(yaml) => output.write(yaml.into_bytes()).await?,

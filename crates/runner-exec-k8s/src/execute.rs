@@ -31,11 +31,15 @@ use crate::watch::PodWatch;
 /// Runs one job to its end. An error is one that ends the tool; the job goes on at the next start.
 pub(crate) async fn execute(world: &Arc<World>, job: Job) -> anyhow::Result<State> {
     let folder = match &job.dir {
-        Some(dir) => Some(world.watcher.watch(dir.path()).with_context(|| format!("watching {}", dir.path().display()))?),
+        Some(dir) => {
+            Some(world.watcher.watch(dir.path()).with_context(|| format!("watching {}", dir.path().display()))?)
+        }
         None => None,
     };
     let journal = match &job.dir {
-        Some(dir) => Journal::read(&dir.journal_path()).with_context(|| format!("reading {}", dir.journal_path().display()))?,
+        Some(dir) => {
+            Journal::read(&dir.journal_path()).with_context(|| format!("reading {}", dir.journal_path().display()))?
+        }
         None => Journal::default(),
     };
     let events = Events::new(&job, &journal, world.output.clone(), world.format);
@@ -126,7 +130,9 @@ impl Execution<'_> {
         self.events.pod(&plan.namespace, &name, &uid, false).await?;
         self.acknowledged(Milestone::Pod { uid: &uid, abandoned: false }).await?;
         if let Err(err) = hand_over(&objects, &plan, &pod).await {
-            return Ok(Attempt::Verdict(Verdict::system(format!("handing the job to its pod: {err}")).while_preparing()));
+            return Ok(Attempt::Verdict(
+                Verdict::system(format!("handing the job to its pod: {err}")).while_preparing(),
+            ));
         }
         match self.attend(&objects, &plan.namespace, &name, watch, false).await? {
             End::Verdict(verdict) => Ok(Attempt::Verdict(verdict)),
@@ -135,7 +141,12 @@ impl Execution<'_> {
     }
 
     /// A container cannot start. If its image could not be pulled and another policy is left, the pod is given up for a new one.
-    async fn another_policy(&mut self, plan: &PodPlan, choice: &PullChoice, failure: StartFailure) -> anyhow::Result<Attempt> {
+    async fn another_policy(
+        &mut self,
+        plan: &PodPlan,
+        choice: &PullChoice,
+        failure: StartFailure,
+    ) -> anyhow::Result<Attempt> {
         let StartFailure { container, image, message, .. } = &failure;
         let next = plan.policies.after_failure(choice, container).filter(|_| failure.is_pull);
         let (Some(next), Some(made)) = (next, &self.made) else {
@@ -198,7 +209,8 @@ impl Execution<'_> {
         started: bool,
     ) -> anyhow::Result<End> {
         let events = &mut self.events;
-        let attend = Attend { job: self.job, objects, events, folder: self.folder, namespace, name: name.to_owned(), watch };
+        let attend =
+            Attend { job: self.job, objects, events, folder: self.folder, namespace, name: name.to_owned(), watch };
         Ok(attend.run(started).await?)
     }
 
@@ -273,9 +285,9 @@ impl Execution<'_> {
     /// Waits until the journal has what was just printed. Without a folder, written is acknowledged.
     async fn acknowledged(&self, milestone: Milestone<'_>) -> anyhow::Result<()> {
         match (&self.job.dir, self.folder) {
-            (Some(dir), Some(watch)) => {
-                acknowledge::wait(dir, watch, milestone).await.with_context(|| format!("reading {}", dir.journal_path().display()))
-            }
+            (Some(dir), Some(watch)) => acknowledge::wait(dir, watch, milestone)
+                .await
+                .with_context(|| format!("reading {}", dir.journal_path().display())),
             _ => Ok(self.events.flush().await?),
         }
     }

@@ -22,7 +22,20 @@ pub(crate) fn plan_pod(
     })?;
     let Job { line, payload, runner, variables, flags, owner, .. } = job;
     let replay = job.replay.as_deref();
-    plan(&PodInput { line, payload, runner, variables, flags, owner, attempt, replay, policies, via, helper_image, files })
+    plan(&PodInput {
+        line,
+        payload,
+        runner,
+        variables,
+        flags,
+        owner,
+        attempt,
+        replay,
+        policies,
+        via,
+        helper_image,
+        files,
+    })
 }
 
 fn read(job: &Job) -> Result<Files, String> {

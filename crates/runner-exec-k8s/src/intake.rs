@@ -47,7 +47,8 @@ impl Intake {
     /// Adds to a bare payload the runner it lacks.
     fn complete(&self, raw: Box<RawValue>, runner: Option<RunnerRef>) -> Result<JobLine, String> {
         let payload = Payload::parse(&raw).map_err(|err| err.to_string())?;
-        let server = || payload.variables.iter().rev().find(|v| v.key == "CI_SERVER_URL").map(|v| v.value.expose().to_owned());
+        let server =
+            || payload.variables.iter().rev().find(|v| v.key == "CI_SERVER_URL").map(|v| v.value.expose().to_owned());
         let mut runner = match runner {
             Some(runner) => runner,
             None => RunnerRef {
@@ -87,7 +88,8 @@ fn set_kubernetes(config: &mut serde_json::Value, key: &str, value: &str) {
 fn from_config(path: &std::path::Path, name: Option<&str>) -> anyhow::Result<RunnerRef> {
     let shown = path.display();
     let text = std::fs::read_to_string(path).with_context(|| format!("reading {shown}")).exit(Exit::Config)?;
-    let (config, _) = Config::parse(&text, |name| std::env::var(name).ok()).with_context(|| shown.to_string()).exit(Exit::Config)?;
+    let (config, _) =
+        Config::parse(&text, |name| std::env::var(name).ok()).with_context(|| shown.to_string()).exit(Exit::Config)?;
     let mut fitting = config.runners.iter().filter(|runner| name.is_none_or(|name| runner.name == name));
     let runner = fitting.next().ok_or_else(|| match name {
         Some(name) => failure(Exit::Config, anyhow!("{shown}: no runner is named `{name}`")),

@@ -30,7 +30,12 @@ pub(crate) struct Job {
 
 impl Job {
     /// Reads the line. The error names the field and quotes no value.
-    pub(crate) fn read(line: JobLine, dir: Option<JobDir>, owner: String, replay: Option<String>) -> Result<Self, String> {
+    pub(crate) fn read(
+        line: JobLine,
+        dir: Option<JobDir>,
+        owner: String,
+        replay: Option<String>,
+    ) -> Result<Self, String> {
         let payload = Payload::parse(&line.payload).map_err(|err| format!("`payload`: {err}"))?;
         if payload.id != line.id {
             return Err(format!("`id` is {}, but `payload.id` is {}", line.id, payload.id));

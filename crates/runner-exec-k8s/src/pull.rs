@@ -30,7 +30,14 @@ fn stuck(status: &ContainerStatus) -> Option<StartFailure> {
     let image = status.image.clone();
     let configuration = |message: String| {
         let reason = FailureReason::RunnerConfigurationError;
-        Some(StartFailure { container: container.clone(), image: image.clone(), reason, message, is_pull: false, may_pass: false })
+        Some(StartFailure {
+            container: container.clone(),
+            image: image.clone(),
+            reason,
+            message,
+            is_pull: false,
+            may_pass: false,
+        })
     };
     match waiting.reason.as_deref()? {
         "ErrImagePull" | "ImagePullBackOff" | "RegistryUnavailable" | "ImageInspectError" => {
@@ -104,7 +111,12 @@ mod tests {
         use FailureReason::*;
         for (reason, message, class, text) in [
             ("ErrImagePull", "dial tcp: no route", RunnerExternalDependencyFailure, "image pull failed: dial tcp"),
-            ("ImagePullBackOff", "manifest unknown", RunnerConfigurationError, "pulling image \"x:1\" for container build"),
+            (
+                "ImagePullBackOff",
+                "manifest unknown",
+                RunnerConfigurationError,
+                "pulling image \"x:1\" for container build",
+            ),
             ("ErrImagePull", "something odd", ImagePullFailure, "something odd"),
             ("ErrImageNeverPull", "not present with pull policy of Never", RunnerConfigurationError, "x:1"),
             ("InvalidImageName", "bad", RunnerConfigurationError, "image pull failed: bad"),

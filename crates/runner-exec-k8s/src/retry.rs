@@ -51,7 +51,11 @@ impl From<Error> for ApiError {
             Error::Api(status) => Self::Refused {
                 code: status.code,
                 reason: status.reason.clone(),
-                message: if status.message.is_empty() { format!("HTTP status {}", status.code) } else { status.message.clone() },
+                message: if status.message.is_empty() {
+                    format!("HTTP status {}", status.code)
+                } else {
+                    status.message.clone()
+                },
             },
             other => Self::Unreachable(innermost(&other)),
         }

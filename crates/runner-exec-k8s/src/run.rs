@@ -8,7 +8,7 @@ use anyhow::Context;
 use kube::ResourceExt;
 use runner_cli::exit::{Exit, Fail, failure};
 use runner_cli::signals::Signals;
-use runner_cli::state::StateDir;
+use runner_cli::state::{JobDir, StateDir};
 use runner_cli::stdin::{Ending, Lines, Received};
 use runner_cli::stdout::{Closed, Output};
 use runner_cli::watch::Watcher;
@@ -44,7 +44,7 @@ pub(crate) struct World {
     watches: Watches,
     /// A name for this run of the tool.
     run: String,
-    /// Set once a producer that can continue has said hello, or `--state-dir` was given: then jobs have folders.
+    /// Set in a live pipe, where jobs have folders: fed by a producer that can continue, read by runner-trace.
     state: Option<StateDir>,
     running: Mutex<HashSet<JobKey>>,
 }
@@ -63,8 +63,10 @@ pub(crate) async fn run(args: Cli, signals: Signals) -> anyhow::Result<Exit> {
         () = output.closed() => return Ok(Exit::NeighbourLost),
         () = signals.stop.cancelled() => return Ok(signals.stopped()),
     };
-    let live = first.as_ref().is_some_and(|first| matches!(&first.line, Ok(Line::Hello(hello)) if hello.resumable));
-    let state = if live || args.state.state_dir.is_some() { Some(args.state.open(TOOL)?) } else { None };
+    let resumable =
+        first.as_ref().is_some_and(|first| matches!(&first.line, Ok(Line::Hello(hello)) if hello.resumable));
+    let state =
+        if resumable && is_piped() && args.format() == Format::Ndjson { Some(args.state.open(TOOL)?) } else { None };
     let world = Arc::new(World {
         clusters: Clusters::new(&args),
         output,
@@ -152,7 +154,8 @@ impl Jobs {
             Some(job) => job.and_then(|line| self.world.job(line)),
         };
         match job {
-            Ok(job) => self.start(job),
+            Ok(Some(job)) => self.start(job),
+            Ok(None) => {}
             Err(err) => {
                 tracing::error!("line {number}: {err}");
                 self.all_succeeded = false;
@@ -210,16 +213,21 @@ impl Jobs {
 }
 
 impl World {
-    /// The job of a line, with its folder if there is one.
-    fn job(&self, line: JobLine) -> Result<Job, String> {
-        let dir = self.state.as_ref().map(|state| state.job(&line.key())).filter(runner_cli::state::JobDir::exists);
+    /// The job of a line, with its folder if there is one; `None` if it is over already.
+    fn job(&self, line: JobLine) -> Result<Option<Job>, String> {
+        let dir = self.state.as_ref().map(|state| state.job(&line.key())).filter(JobDir::exists);
+        if self.state.is_some() && dir.is_none() {
+            // Its folder was there when the line was printed. Running the job without it could run it a second time.
+            tracing::info!("job {}: its folder is gone, so it is finished", line.key());
+            return Ok(None);
+        }
         let (owner, replay) = match (&dir, line.runner.system_id.as_str()) {
             (Some(_), id) if !id.is_empty() => (id.to_owned(), None),
             (Some(_), _) => (self.host_name.clone(), None),
             // The pods of this run alone, so that no other executor's sweep takes them for its own.
             (None, _) => (format!("replay-{}", self.run), Some(self.run.clone())),
         };
-        Job::read(line, dir, label_value(&owner), replay)
+        Job::read(line, dir, label_value(&owner), replay).map(Some)
     }
 
     /// A view of one pod, through the one watch of its namespace.
@@ -276,6 +284,12 @@ async fn sweep(world: Arc<World>, namespace: Arc<Namespace>, objects: Objects) {
     }
 }
 
+/// Whether standard input is a pipe, behind which a producer can live, and not a file.
+fn is_piped() -> bool {
+    let kind = rustix::fs::fstat(std::io::stdin()).map(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode));
+    matches!(kind, Ok(rustix::fs::FileType::Fifo | rustix::fs::FileType::Socket))
+}
+
 /// Eight random hex digits.
 fn run_name() -> String {
     use std::hash::{BuildHasher, Hasher};
@@ -286,7 +300,8 @@ fn run_name() -> String {
 
 /// `text` as the value of a label: at most 63 of its letters, digits, `-`, `_` and `.`, the ends alphanumeric.
 fn label_value(text: &str) -> String {
-    let kept: String = text.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect();
+    let kept: String =
+        text.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect();
     let kept = kept.get(..63).unwrap_or(&kept);
     kept.trim_matches(|c: char| !c.is_ascii_alphanumeric()).to_owned()
 }

@@ -52,11 +52,16 @@ pub(crate) fn outcome(pod: &Pod) -> Option<Outcome> {
 pub(crate) fn why_lost(pod: Option<&Pod>, namespace: &str, name: &str) -> Verdict {
     let Some(pod) = pod else { return Verdict::system(format!("pod \"{namespace}/{name}\" is deleted")) };
     let status = pod.status.as_ref();
-    let disrupted = status.iter().flat_map(|s| s.conditions.iter().flatten()).find(|c| c.type_ == "DisruptionTarget" && c.status == "True");
+    let disrupted = status
+        .iter()
+        .flat_map(|s| s.conditions.iter().flatten())
+        .find(|c| c.type_ == "DisruptionTarget" && c.status == "True");
     if let Some(condition) = disrupted {
         let (reason, message) = (condition.reason.as_deref(), condition.message.as_deref());
         let (reason, message) = (reason.unwrap_or_default(), message.unwrap_or_default());
-        return Verdict::system(format!("pod \"{namespace}/{name}\" is disrupted: reason \"{reason}\", message \"{message}\""));
+        return Verdict::system(format!(
+            "pod \"{namespace}/{name}\" is disrupted: reason \"{reason}\", message \"{message}\""
+        ));
     }
     if let Some(reason) = status.and_then(|s| s.reason.as_deref()) {
         let message = status.and_then(|s| s.message.as_deref()).unwrap_or_default();
@@ -110,12 +115,19 @@ mod tests {
     #[test]
     fn the_most_precise_reason_is_given() {
         let oom = ended_container("build", 137, "OOMKilled", "");
-        let disrupted = json!([{"type": "DisruptionTarget", "status": "True", "reason": "Eviction", "message": "drain"}]);
+        let disrupted =
+            json!([{"type": "DisruptionTarget", "status": "True", "reason": "Eviction", "message": "drain"}]);
         for (status, expected) in [
-            (json!({"phase": "Failed", "reason": "Evicted", "message": "low on memory"}), "status is \"Failed\": Evicted: low on memory"),
+            (
+                json!({"phase": "Failed", "reason": "Evicted", "message": "low on memory"}),
+                "status is \"Failed\": Evicted: low on memory",
+            ),
             (json!({"containerStatuses": [oom]}), "Error in container build: exit code: 137, reason: 'OOMKilled'"),
             (json!({"conditions": disrupted}), "is disrupted: reason \"Eviction\", message \"drain\""),
-            (json!({"containerStatuses": [ended_container("helper", 2, "Error", "no such file")]}), "container helper: exit code: 2, reason: 'Error': no such file"),
+            (
+                json!({"containerStatuses": [ended_container("helper", 2, "Error", "no such file")]}),
+                "container helper: exit code: 2, reason: 'Error': no such file",
+            ),
             (json!({}), "pod \"ci/p\" is deleted"),
         ] {
             let verdict = why_lost(Some(&pod(status)), "ci", "p");
@@ -126,13 +138,15 @@ mod tests {
     #[test]
     fn the_termination_message_holds_the_result() {
         let message = r#"{"state":"failed","exit_code":7,"failure_reason":"script_failure","message":"m","length":12}"#;
-        let outcome = outcome(&pod(json!({"containerStatuses": [ended_container("helper", 7, "Error", message)]}))).unwrap();
+        let outcome =
+            outcome(&pod(json!({"containerStatuses": [ended_container("helper", 7, "Error", message)]}))).unwrap();
         assert_eq!((outcome.exit_code, outcome.length), (Some(7), 12));
     }
 
     #[test]
     fn a_waiting_pod_says_for_what() {
-        let conditions = json!([{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}]);
+        let conditions =
+            json!([{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}]);
         let pod = pod(json!({"phase": "Pending", "conditions": conditions}));
         let text = "Waiting for pod ci/p to be running on the node <unknown>, status is Pending\n\tUnschedulable: \"0/1 nodes\"";
         assert_eq!(waiting(&pod, "ci"), text);

@@ -79,7 +79,8 @@ impl Watches {
 }
 
 async fn run(namespace: Arc<Namespace>, api: Api<Pod>, name: String, owner: String) {
-    let config = watcher::Config::default().labels(&format!("{LABEL_MANAGED_BY}={MANAGED_BY},{LABEL_SYSTEM_ID}={owner}"));
+    let config =
+        watcher::Config::default().labels(&format!("{LABEL_MANAGED_BY}={MANAGED_BY},{LABEL_SYSTEM_ID}={owner}"));
     let mut events = start(api, config).default_backoff().boxed();
     let mut listing = HashMap::new();
     while let Some(event) = events.next().await {
@@ -182,7 +183,10 @@ impl Drop for PodWatch {
     fn drop(&mut self) {
         let mut pods = self.namespace.pods.lock().unwrap_or_else(PoisonError::into_inner);
         // This receiver is still counted.
-        if pods.get(&self.name).is_some_and(|sender| sender.receiver_count() <= 1 && !matches!(*sender.borrow(), Seen::Present(_))) {
+        if pods
+            .get(&self.name)
+            .is_some_and(|sender| sender.receiver_count() <= 1 && !matches!(*sender.borrow(), Seen::Present(_)))
+        {
             pods.remove(&self.name);
         }
     }

@@ -29,11 +29,7 @@ pub(super) struct Overwrites {
 
 impl Overwrites {
     /// Reads the job's variables, expanded.
-    pub(super) fn evaluate(
-        config: &Kubernetes,
-        variables: &Variables,
-        notes: &mut Vec<Note>,
-    ) -> Result<Self, Refusal> {
+    pub(super) fn evaluate(config: &Kubernetes, variables: &Variables, notes: &mut Vec<Note>) -> Result<Self, Refusal> {
         if config.bearer_token_overwrite_allowed && !variables.value("KUBERNETES_BEARER_TOKEN").is_empty() {
             // One watch and one client serve all jobs; running the job under another account than it asked for is worse.
             return Err(Refusal::configuration(

@@ -27,6 +27,8 @@ pub(crate) struct Journal {
     pub(crate) pod: Option<Pod>,
     /// How many pods were given up before they began the job.
     pub(crate) abandoned: u32,
+    /// The log's last line is there, so only `close` is missing.
+    pub(crate) said_last: bool,
     /// The result, if it is there.
     pub(crate) closed: Option<State>,
 }
@@ -60,6 +62,7 @@ impl Journal {
                     Source::Pod => &mut self.pod_text,
                 };
                 *known = end.max(*known);
+                self.said_last |= log.last;
             }
             Line::Pod(pod) => {
                 self.abandoned += u32::from(pod.abandoned);

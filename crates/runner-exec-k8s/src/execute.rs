@@ -43,7 +43,7 @@ pub(crate) async fn execute(world: &Arc<World>, job: Job) -> anyhow::Result<Stat
         None => Journal::default(),
     };
     let events = Events::new(&job, &journal, world.output.clone(), world.format);
-    let mut execution = Execution { world, job: &job, folder: folder.as_ref(), events, section: None, made: None };
+    let mut execution = Execution { world, job: &job, folder: folder.as_ref(), events, section: None, said_last: journal.said_last, made: None };
     execution.run(journal).await
 }
 
@@ -54,6 +54,8 @@ struct Execution<'a> {
     events: Events,
     /// The section of the log that is open, by name.
     section: Option<&'static str>,
+    /// The log's last line was printed before a restart.
+    said_last: bool,
     /// The pod that must be deleted in the end.
     made: Option<Made>,
 }
@@ -216,14 +218,16 @@ impl Execution<'_> {
 
     /// Closes the log and reports the result; the pod goes once that is durable.
     async fn finish(&mut self, verdict: &Verdict) -> anyhow::Result<()> {
-        let mut lines = self.events.lines();
-        if self.events.pod_offset() == 0
-            && let Some(section) = self.section.take()
-        {
-            self.mark(&mut lines, text::section_end(SystemTime::now(), section));
+        if !self.said_last {
+            let mut lines = self.events.lines();
+            if self.events.pod_offset() == 0
+                && let Some(section) = self.section.take()
+            {
+                self.mark(&mut lines, text::section_end(SystemTime::now(), section));
+            }
+            lines.push(verdict.final_line());
+            self.events.executor_text(lines, true).await?;
         }
-        lines.push(verdict.final_line());
-        self.events.executor_text(lines, true).await?;
         self.events.close(verdict).await?;
         self.acknowledged(Milestone::Close).await?;
         self.delete().await;

@@ -148,7 +148,8 @@ fn a_build_container_that_dies_is_reported_as_lost() {
 
 #[test]
 fn a_deleted_pod_leaves_no_result_and_no_process() {
-    let script = &["echo pid=$$", "printf 'ready-%s\\nlast words' 42", "sleep 60"];
+    // One write, so that the words are there when the line is.
+    let script = &["echo pid=$$", "printf 'ready-%s\\nlast words' 42 > x; cat x", "sleep 60"];
     let mut pod = Job::new(script).variable("FF_TIMESTAMPS", "true").start();
     pod.wait_for_log(" ready-42\n");
     kill_process(Pid::from_child(&pod.drive), Signal::TERM).unwrap();

@@ -119,6 +119,13 @@ impl World {
         waiting.await.unwrap_or_else(|_| panic!("the log of job {id} never shows {text:?}"));
     }
 
+    /// Waits until no pod and no Secret is left in the cluster.
+    pub async fn cluster_is_empty(&self) {
+        let empty = |pods: &[serde_json::Value]| pods.is_empty() && self.kube.objects("secrets").is_empty();
+        let waiting = tokio::time::timeout(PATIENCE, self.kube.wait_for_pods(empty));
+        assert!(waiting.await.is_ok(), "pods or Secrets are left: {:?}", self.kube.objects("secrets"));
+    }
+
     /// Writes `config.toml` anew.
     pub fn write_config(&self, text: &str) {
         std::fs::write(self.config(), text).expect("the config can be written");

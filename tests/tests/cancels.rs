@@ -63,7 +63,7 @@ async fn a_canceled_job_whose_runner_cannot_wait_is_aborted() {
     let job = world.finished(id).await;
     assert_eq!(job.status, JobStatus::Failed);
     assert!(!trace::text(&world.gitlab.trace(id)).contains("after with"));
-    world.kube.wait_for_pods(<[_]>::is_empty).await;
+    world.cluster_is_empty().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

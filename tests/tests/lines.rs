@@ -38,7 +38,7 @@ async fn a_captured_job_runs_again_without_a_server() {
     }
     assert!(!done.stdout.contains("s3cret-value-42"));
     exec(&world, &["--format", "text", "--ignore-job-result"], &input).expect(0);
-    world.kube.wait_for_pods(<[_]>::is_empty).await;
+    world.cluster_is_empty().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -144,7 +144,7 @@ async fn the_next_pull_policy_is_tried() {
     ] {
         assert!(log.contains(line), "{line:?} is missing in\n{log}");
     }
-    world.kube.wait_for_pods(<[_]>::is_empty).await;
+    world.cluster_is_empty().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

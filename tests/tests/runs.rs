@@ -23,8 +23,7 @@ async fn a_job_succeeds_and_leaves_nothing_behind() {
     }
     assert_eq!(pipe.drain().await, [0, 0, 0]);
     assert!(is_empty(&world.state().join("jobs")), "the job's folder is gone");
-    world.kube.wait_for_pods(<[_]>::is_empty).await;
-    assert_eq!(world.kube.objects("secrets").len(), 0, "the Secret went with its pod");
+    world.cluster_is_empty().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

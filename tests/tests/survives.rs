@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::time::Duration;
-
 use fake_gitlab::{Fault, JobSpec, JobStatus};
 use rustix::process::Signal;
 use tests::{Pipe, Tool, World, trace};
@@ -41,7 +39,7 @@ async fn killing_any_program_loses_nothing() {
         assert_eq!(counted(&world.gitlab.trace(id)), (1..=40).collect::<Vec<_>>(), "{killed:?} was killed");
         assert_eq!(Some(job.trace_crc32), job.claimed_checksum);
         pipe.drain().await;
-        world.kube.wait_for_pods(<[_]>::is_empty).await;
+        world.cluster_is_empty().await;
     }
 }
 
@@ -164,6 +162,5 @@ async fn a_pod_that_belongs_to_no_job_is_swept() {
     let _pipe = world.pipe();
     // The next job in that namespace makes the executor look.
     world.run(JobSpec::script(["true"])).await;
-    let gone = world.kube.wait_for_pods(<[_]>::is_empty);
-    tokio::time::timeout(Duration::from_secs(60), gone).await.expect("the orphan is deleted");
+    world.cluster_is_empty().await;
 }

@@ -56,9 +56,24 @@ impl ApiError {
         Self::message(StatusCode::FORBIDDEN, format!("403 Forbidden - {reason}"))
     }
 
+    /// 403 for a token that may only read.
+    pub(crate) fn insufficient_scope() -> Self {
+        let body = json!({
+            "error": "insufficient_scope",
+            "error_description": "The request requires higher privileges than provided by the access token.",
+            "scope": "api",
+        });
+        Self { status: StatusCode::FORBIDDEN, body, headers: Vec::new() }
+    }
+
     /// 404 for a thing of the given kind.
     pub(crate) fn not_found(what: &str) -> Self {
         Self::message(StatusCode::NOT_FOUND, format!("404 {what} Not Found"))
+    }
+
+    /// 500 for an uploaded object that is not where it should be.
+    pub(crate) fn missing_file() -> Self {
+        Self::message(StatusCode::INTERNAL_SERVER_ERROR, "500 Internal Server Error - Missing file")
     }
 
     /// 500: the fake itself failed; what happened goes into the message.

@@ -4,40 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::plan::Variable;
+use crate::settings::Settings;
 use crate::{Error, FakeGitlab, start};
-
-/// The server's rules, fixed while it runs.
-#[derive(Debug, Clone)]
-pub(crate) struct Settings {
-    /// Seconds for `X-GitLab-Trace-Update-Interval`.
-    pub(crate) trace_interval: u64,
-    /// How long a job request is held when nothing changed.
-    pub(crate) long_poll: Option<Duration>,
-    /// Final states wait for the log's archiving (202).
-    pub(crate) live_trace: bool,
-    /// Bytes per artifact file.
-    pub(crate) artifact_limit: u64,
-    /// Bytes per trace.
-    pub(crate) trace_limit: u64,
-    /// What jobs are told the server's address is.
-    pub(crate) external_url: Option<String>,
-    /// Job timeout in seconds where a job sets none.
-    pub(crate) project_timeout: u64,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            trace_interval: 3,
-            long_poll: None,
-            live_trace: false,
-            artifact_limit: 1 << 30,
-            trace_limit: 100 << 20,
-            external_url: None,
-            project_timeout: 3600,
-        }
-    }
-}
 
 /// Collects what a server shall serve; `start` starts it.
 #[derive(Debug, Clone)]
@@ -50,6 +18,13 @@ pub struct Builder {
     pub(crate) registration_token: Option<String>,
     pub(crate) runner_token: Option<String>,
     pub(crate) private_token: Option<String>,
+    pub(crate) read_only_token: Option<String>,
+    /// What jobs are told the server's address is.
+    pub(crate) external_url: Option<String>,
+    /// What clients are told the object storage's address is.
+    pub(crate) storage_url: Option<String>,
+    /// Job timeout in seconds where a job sets none.
+    pub(crate) project_timeout: u64,
 }
 
 impl Default for Builder {
@@ -62,6 +37,10 @@ impl Default for Builder {
             registration_token: None,
             runner_token: None,
             private_token: None,
+            read_only_token: None,
+            external_url: None,
+            storage_url: None,
+            project_timeout: 3600,
         }
     }
 }
@@ -104,6 +83,18 @@ impl Builder {
         self
     }
 
+    /// The token of a user who may only read. Made up by default.
+    pub fn read_only_token(mut self, token: impl Into<String>) -> Self {
+        self.read_only_token = Some(token.into());
+        self
+    }
+
+    /// Changes any of the instance's rules, see [`Settings`].
+    pub fn settings(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        change(&mut self.settings);
+        self
+    }
+
     /// Seconds between trace patches that the server asks for. Default 3; 0 leaves the header out.
     pub fn trace_interval(mut self, seconds: u64) -> Self {
         self.settings.trace_interval = seconds;
@@ -112,7 +103,7 @@ impl Builder {
 
     /// Holds job requests for up to this long while the runner's queue is unchanged.
     pub fn long_poll(mut self, limit: Duration) -> Self {
-        self.settings.long_poll = Some(limit);
+        self.settings.long_poll_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
         self
     }
 
@@ -138,13 +129,19 @@ impl Builder {
     /// The server's address as jobs see it (`repo_url`, `CI_SERVER_URL`), when it is not the one
     /// it listens on.
     pub fn external_url(mut self, url: impl Into<String>) -> Self {
-        self.settings.external_url = Some(url.into().trim_end_matches('/').to_owned());
+        self.external_url = Some(url.into().trim_end_matches('/').to_owned());
+        self
+    }
+
+    /// The object storage's address as jobs see it, when it is not the one it listens on.
+    pub fn storage_url(mut self, url: impl Into<String>) -> Self {
+        self.storage_url = Some(url.into().trim_end_matches('/').to_owned());
         self
     }
 
     /// Job timeout in seconds where a job sets none. Default 3600.
     pub fn project_timeout(mut self, seconds: u64) -> Self {
-        self.settings.project_timeout = seconds;
+        self.project_timeout = seconds;
         self
     }
 

@@ -13,6 +13,7 @@ use crate::job::{JobReport, JobStatus};
 use crate::plan::Variable;
 use crate::record::Record;
 use crate::runner::RunnerSpec;
+use crate::settings::Settings;
 use crate::shared::Shared;
 use crate::spec::JobSpec;
 use crate::state::{Event, World};
@@ -70,6 +71,21 @@ impl FakeGitlab {
     /// Token for `POST /runners`.
     pub fn registration_token(&self) -> String {
         self.shared.read(|world| world.registration_token.clone())
+    }
+
+    /// A user's token that may only read.
+    pub fn read_only_token(&self) -> String {
+        self.shared.read(|world| world.read_only_token.clone())
+    }
+
+    /// The instance's rules as they are.
+    pub fn settings(&self) -> Settings {
+        self.shared.read(|world| world.settings.clone())
+    }
+
+    /// Changes the instance's rules.
+    pub fn change_settings(&self, change: impl FnOnce(&mut Settings)) {
+        self.shared.write(|world| change(&mut world.settings));
     }
 
     /// Token of the user-facing API.

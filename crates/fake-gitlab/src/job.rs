@@ -100,6 +100,8 @@ pub struct Artifact {
     pub size: u64,
     /// SHA-256 in hexadecimal.
     pub sha256: String,
+    /// `public`, `private` or `none`: who may download it.
+    pub accessibility: String,
     /// Where the bytes are until the server ends.
     #[serde(skip)]
     pub path: PathBuf,
@@ -109,8 +111,8 @@ pub struct Artifact {
 }
 
 impl Artifact {
-    pub(crate) fn is_expired(&self) -> bool {
-        self.expires_at.is_some_and(|at| at <= SystemTime::now())
+    pub(crate) fn is_expired(&self, now: SystemTime) -> bool {
+        self.expires_at.is_some_and(|at| at <= now)
     }
 }
 
@@ -119,6 +121,9 @@ impl Artifact {
 pub(crate) struct PendingState {
     /// The first one given; a later one does not replace it.
     pub(crate) failure_reason: Option<String>,
+    pub(crate) since: SystemTime,
+    /// How often it was answered with 202.
+    pub(crate) rounds: u64,
 }
 
 /// One job.
@@ -151,12 +156,27 @@ pub(crate) struct Job {
     pub(crate) started_at: Option<SystemTime>,
     pub(crate) finished_at: Option<SystemTime>,
     pub(crate) erased_at: Option<SystemTime>,
+    /// The last time that GitLab would have written it to its database.
+    pub(crate) updated_at: SystemTime,
+    /// The last time that a user looked at the log.
+    pub(crate) watched_at: Option<SystemTime>,
+    pub(crate) token_expires_at: Option<SystemTime>,
+    /// Given to a runner that has to say until then that it goes on (two-phase commit).
+    pub(crate) acknowledge_by: Option<SystemTime>,
+    /// The runner's session server for this job.
+    pub(crate) session_url: Option<String>,
+    /// Where the job was suspended.
+    pub(crate) runtime_environment_key: Option<String>,
+    /// Another process writes to the log.
+    pub(crate) trace_locked: bool,
+    /// So many runners find that somebody else changed the job while it was given to them.
+    pub(crate) races_to_lose: u64,
 }
 
 impl Job {
     /// The archive, unless it has expired.
-    pub(crate) fn archive(&self) -> Option<&Artifact> {
-        self.artifacts.iter().find(|artifact| artifact.file_type == "archive" && !artifact.is_expired())
+    pub(crate) fn archive(&self, now: SystemTime) -> Option<&Artifact> {
+        self.artifacts.iter().find(|artifact| artifact.file_type == "archive" && !artifact.is_expired(now))
     }
 
     /// Failed or canceled, and that is no harm to the pipeline.

@@ -18,16 +18,19 @@
 //! | --- | --- |
 //! | `gitlab`, `builder`, `start` | this interface, and what happens at the start |
 //! | `shared`, `state`, `job`, `runner`, `project` | what the server knows, and the event that it changed |
+//! | `settings`, `rate_limit` | the rules of the instance |
+//! | `queue` | runners, and the jobs they may take |
 //! | `progress` | which job runs when; what a pipeline's status is |
 //! | `plan`, `spec`, `ci` | jobs before they run: raw ones, and those of `.gitlab-ci.yml` |
 //! | `payload`, `variables` | the answer to a job request |
 //! | `routes` | the HTTP interface, one file per group of endpoints |
 //! | `git` | bare copies of the repositories |
-//! | `params`, `api_error`, `token`, `clock`, `duration`, `dotenv`, `artifact_types` | GitLab's spellings of small things |
+//! | `params`, `api_error`, `token`, `clock`, `duration`, `dotenv`, `artifact_types`, `jwt` | GitLab's spellings of small things |
 //! | `server`, `record`, `faults` | connections, the record of requests, deliberate misbehaviour |
 
 mod api_error;
 mod artifact_types;
+mod assign;
 mod builder;
 mod ci;
 mod clock;
@@ -38,16 +41,20 @@ mod faults;
 mod git;
 mod gitlab;
 mod job;
+mod jwt;
 mod params;
 mod payload;
 mod pipelines;
 mod plan;
 mod progress;
 mod project;
+mod queue;
+mod rate_limit;
 mod record;
 mod routes;
 mod runner;
 mod server;
+mod settings;
 mod shared;
 mod spec;
 mod start;
@@ -64,6 +71,7 @@ pub use crate::job::{Artifact, JobReport, JobStatus};
 pub use crate::plan::Variable;
 pub use crate::record::Record;
 pub use crate::runner::{RunnerSpec, RunnerType};
+pub use crate::settings::Settings;
 pub use crate::spec::JobSpec;
 pub use crate::state::Event;
 

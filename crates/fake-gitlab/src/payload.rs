@@ -12,7 +12,7 @@ use crate::project::{Pipeline, Project};
 use crate::runner::{Runner, RunnerType};
 use crate::shared::Shared;
 use crate::state::World;
-use crate::variables::{Scope, expand, namespace_id, predefined};
+use crate::variables::{Scope, expand, predefined};
 
 /// The failure reasons a runner may report; any other becomes `unknown_failure`.
 pub(crate) const FAILURE_REASONS: &[&str] = &[
@@ -54,11 +54,11 @@ pub(crate) const FAILURE_REASONS: &[&str] = &[
     "job_token_expired",
 ];
 
-/// Depth of a clone where no variable says otherwise: GitLab's default for new projects.
-const DEFAULT_DEPTH: u64 = 20;
-
 /// The payload of `job`, which `runner` just took.
 pub(crate) fn build(shared: &Shared, world: &World, job: &Job, runner: &Runner) -> Option<Value> {
+    if world.settings.git_down {
+        return None;
+    }
     let project = world.projects.get(&job.project)?;
     let pipeline = world.pipelines.get(&job.pipeline)?;
     let repository_url = repository_url(shared.external_url(), project, &job.token);
@@ -66,6 +66,9 @@ pub(crate) fn build(shared: &Shared, world: &World, job: &Job, runner: &Runner) 
         Scope { external_url: shared.external_url(), project, pipeline, job, runner, repository_url: &repository_url };
     let needed = dependencies(world, job);
     let mut variables = predefined(&scope);
+    if let Some(registry) = &world.settings.registry {
+        variables.extend(of_registry(registry, project, &job.token));
+    }
     if project.mirror.is_none() {
         variables.push(Variable::new("GIT_STRATEGY", "none"));
     }
@@ -73,7 +76,9 @@ pub(crate) fn build(shared: &Shared, world: &World, job: &Job, runner: &Runner) 
     for (key, value) in needed.iter().flat_map(|job| &job.dotenv) {
         variables.push(Variable::new(key, value).raw().private());
     }
-    variables.extend(project.variables.iter().cloned());
+    let given =
+        project.variables.iter().filter(|given| given.scope == "*" && (pipeline.is_protected || !given.protected));
+    variables.extend(given.map(|given| given.variable.clone()));
     variables.extend(pipeline.variables.iter().cloned());
     let variables = expand(variables);
 
@@ -83,8 +88,8 @@ pub(crate) fn build(shared: &Shared, world: &World, job: &Job, runner: &Runner) 
         "token": job.token,
         "allow_git_fetch": true,
         "job_info": job_info(world, job, project, runner),
-        "git_info": git_info(pipeline, &repository_url, depth(&variables)),
-        "runner_info": { "timeout": timeout, "runner_session_url": null },
+        "git_info": git_info(pipeline, &repository_url, depth(&variables).unwrap_or(project.default_git_depth)),
+        "runner_info": { "timeout": timeout, "runner_session_url": job.session_url },
         "inputs": [],
         "variables": variables.iter().map(Variable::to_payload).collect::<Vec<_>>(),
         "steps": steps(job, timeout),
@@ -92,15 +97,22 @@ pub(crate) fn build(shared: &Shared, world: &World, job: &Job, runner: &Runner) 
         "image": job.plan.image,
         "services": job.plan.services,
         "artifacts": if job.plan.artifacts.is_empty() { Value::Null } else { json!(job.plan.artifacts) },
-        "cache": job.plan.cache.iter().map(|entry| cache(entry, pipeline.is_protected)).collect::<Vec<_>>(),
-        "credentials": [],
-        "dependencies": needed.iter().map(|needed| dependency(needed, job)).collect::<Vec<_>>(),
+        "cache": job.plan.cache.iter().map(|entry| cache(entry, project, pipeline)).collect::<Vec<_>>(),
+        "credentials": credentials(shared, world, job),
+        "dependencies": needed.iter().map(|needed| dependency(world, needed, job)).collect::<Vec<_>>(),
         "features": {
             "trace_sections": true,
             "token_mask_prefixes": ["glpat-"],
             "failure_reasons": FAILURE_REASONS,
         },
     });
+    if !job.plan.run.is_null() {
+        payload["run"] = json!(job.plan.run.to_string());
+        payload["steps"] = Value::Null;
+    }
+    if world.settings.licensed {
+        payload["secrets"] = json!(job.plan.secrets);
+    }
     merge(&mut payload, &job.plan.overlay);
     Some(payload)
 }
@@ -121,22 +133,48 @@ fn timeout(job: &Job, project: &Project, runner: &Runner) -> u64 {
     runner.spec.maximum_timeout.map_or(wanted, |limit| limit.min(wanted))
 }
 
-/// `GIT_DEPTH` as the job sees it, else the project's default.
-fn depth(variables: &[Variable]) -> u64 {
-    variables
-        .iter()
-        .rfind(|variable| variable.key == "GIT_DEPTH")
-        .and_then(|variable| variable.value.parse().ok())
-        .unwrap_or(DEFAULT_DEPTH)
+/// `GIT_DEPTH` as the job sees it.
+fn depth(variables: &[Variable]) -> Option<u64> {
+    variables.iter().rfind(|variable| variable.key == "GIT_DEPTH")?.value.parse().ok()
+}
+
+/// The variables that let a job use the registry.
+fn of_registry(registry: &str, project: &Project, token: &str) -> [Variable; 4] {
+    [
+        Variable::new("CI_REGISTRY", registry),
+        Variable::new("CI_REGISTRY_IMAGE", format!("{registry}/{}", project.path)),
+        Variable::new("CI_REGISTRY_USER", "gitlab-ci-token"),
+        Variable::new("CI_REGISTRY_PASSWORD", token).masked(),
+    ]
+}
+
+/// What the runner logs in with to pull images: the registry and the dependency proxy.
+fn credentials(shared: &Shared, world: &World, job: &Job) -> Vec<Value> {
+    let proxy = Url::parse(shared.external_url()).ok().and_then(|url| {
+        let port = url.port_or_known_default()?;
+        Some(format!("{}:{port}", url.host_str()?))
+    });
+    let addresses = [world.settings.registry.clone(), proxy.filter(|_| world.settings.dependency_proxy)];
+    let entry = |url| json!({ "type": "registry", "url": url, "username": "gitlab-ci-token", "password": job.token });
+    addresses.into_iter().flatten().map(entry).collect()
+}
+
+/// How many jobs of a project run on instance runners; from a limit on only that there are more.
+fn running_on_instance_runners(world: &World, job: &Job) -> String {
+    let is_on_instance_runner = |other: &&Job| {
+        let runner = other.runner.as_ref().and_then(|(runner, _)| world.runners.get(runner));
+        runner.is_some_and(|runner| runner.spec.kind == RunnerType::InstanceType)
+    };
+    let others = world.jobs.values().filter(|other| other.id != job.id && other.project == job.project);
+    let running = others.filter(|other| other.status.is_executing()).filter(is_on_instance_runner).count() as u64;
+    match world.settings.running_jobs_bucket {
+        limit if running >= limit => format!("{limit}+"),
+        _ => running.to_string(),
+    }
 }
 
 fn job_info(world: &World, job: &Job, project: &Project, runner: &Runner) -> Value {
-    let queued = job.queued_at.and_then(|at| at.elapsed().ok()).map_or(0, |age| age.as_secs());
-    let running = world
-        .jobs
-        .values()
-        .filter(|other| other.id != job.id && other.project == job.project && other.status.is_executing())
-        .count();
+    let queued = job.queued_at.and_then(|at| world.now().duration_since(at).ok()).map_or(0, |age| age.as_secs());
     json!({
         "id": job.id,
         "name": job.plan.name,
@@ -145,8 +183,8 @@ fn job_info(world: &World, job: &Job, project: &Project, runner: &Runner) -> Val
         "project_id": project.id,
         "project_name": project.name(),
         "project_full_path": project.path,
-        "namespace_id": namespace_id(project),
-        "root_namespace_id": namespace_id(project),
+        "namespace_id": project.namespace_id,
+        "root_namespace_id": project.root_namespace_id,
         "organization_id": 1,
         "instance_id": "",
         "instance_uuid": "",
@@ -154,7 +192,10 @@ fn job_info(world: &World, job: &Job, project: &Project, runner: &Runner) -> Val
         "scoped_user_id": null,
         "time_in_queue_seconds": queued,
         "project_jobs_running_on_instance_runners_count":
-            if runner.spec.kind == RunnerType::InstanceType { running.to_string() } else { "+Inf".to_owned() },
+            match runner.spec.kind {
+                RunnerType::InstanceType => running_on_instance_runners(world, job),
+                _ => "+Inf".to_owned(),
+            },
         "queue_size": world.jobs.values().filter(|job| job.status == crate::JobStatus::Pending).count(),
         "queue_depth": 1,
     })
@@ -164,6 +205,7 @@ fn git_info(pipeline: &Pipeline, repository_url: &str, depth: u64) -> Value {
     let own = format!("+refs/pipelines/{0}:refs/pipelines/{0}", pipeline.id);
     let name = &pipeline.ref_name;
     let refspecs = match (depth, pipeline.is_tag) {
+        (1.., _) if pipeline.merge_request.is_some() => vec![own],
         (0, _) => vec![own, "+refs/heads/*:refs/remotes/origin/*".to_owned(), "+refs/tags/*:refs/tags/*".to_owned()],
         (_, true) => vec![own, format!("+refs/tags/{name}:refs/tags/{name}")],
         (_, false) => vec![own, format!("+refs/heads/{name}:refs/remotes/origin/{name}")],
@@ -189,6 +231,15 @@ fn steps(job: &Job, timeout: u64) -> Value {
         "when": "on_success",
         "allow_failure": false,
     })];
+    if !job.plan.release.is_empty() {
+        steps.push(json!({
+            "name": "release",
+            "script": job.plan.release,
+            "timeout": timeout,
+            "when": "on_success",
+            "allow_failure": false,
+        }));
+    }
     if !job.plan.after_script.is_empty() {
         steps.push(json!({
             "name": "after_script",
@@ -202,13 +253,19 @@ fn steps(job: &Job, timeout: u64) -> Value {
 }
 
 /// A cache entry with the suffix that keeps protected and other branches apart.
-fn cache(entry: &Value, is_protected: bool) -> Value {
+fn cache(entry: &Value, project: &Project, pipeline: &Pipeline) -> Value {
     let mut entry = entry.clone();
     let unprotect = entry.as_object_mut().and_then(|members| members.remove("unprotect"));
-    let suffix = match is_protected && unprotect != Some(Value::Bool(true)) {
+    let index = match project.cache_index {
+        0 => String::new(),
+        index => format!("-{index}"),
+    };
+    let apart = match pipeline.is_protected && unprotect != Some(Value::Bool(true)) {
+        _ if !project.separated_caches => "",
         true => "-protected",
         false => "-non_protected",
     };
+    let suffix = format!("{index}{apart}");
     let add_suffix = |key: &mut Value| {
         if let Some(text) = key.as_str() {
             *key = json!(format!("{text}{suffix}"));
@@ -235,17 +292,18 @@ pub(crate) fn dependencies<'a>(world: &'a World, job: &Job) -> Vec<&'a Job> {
             None => other.plan.stage_index < plan.stage_index,
         })
         .filter(|other| plan.dependencies.as_ref().is_none_or(|names| names.contains(&other.plan.name)))
+        .chain(plan.cross_dependencies.iter().filter_map(|id| world.jobs.get(id)))
         .filter(|other| other.started_at.is_some() && other.status.is_finished())
         .collect()
 }
 
-fn dependency(needed: &Job, running: &Job) -> Value {
+fn dependency(world: &World, needed: &Job, running: &Job) -> Value {
     let mut entry = json!({
         "id": needed.id,
         "name": needed.plan.name,
         "token": running.token,
     });
-    if let Some(archive) = needed.archive() {
+    if let Some(archive) = needed.archive(world.now()) {
         entry["artifacts_file"] = json!({ "filename": archive.filename, "size": archive.size });
     }
     entry

@@ -25,10 +25,7 @@ pub(crate) async fn create(
         return Err(Error::Project { path: path.to_owned(), problem: "has no repository" });
     };
     let origin = origin(shared, &project, mirror, reference, variables, source).await?;
-    let definition = git::file(mirror, &origin.commit.sha, DEFINITION)
-        .await?
-        .ok_or_else(|| ci::DefinitionError::missing(DEFINITION))?;
-    let plans = ci::read(DEFINITION, &definition)?;
+    let plans = plans(mirror, &origin).await?;
     add(shared, mirror, origin, plans).await
 }
 
@@ -57,6 +54,7 @@ pub(crate) async fn enqueue(shared: &Shared, spec: JobSpec) -> Result<u64, Error
                 },
                 source: "api",
                 variables: Vec::new(),
+                merge_request: None,
             };
             shared.write(|world| {
                 let id = world.next_id("pipeline");
@@ -72,6 +70,29 @@ fn find_project(shared: &Shared, path: &str) -> Result<Project, Error> {
     shared
         .read(|world| world.project_by_path(path).cloned())
         .ok_or_else(|| Error::Project { path: path.to_owned(), problem: "does not exist" })
+}
+
+/// Makes a pipeline for a merge request's source branch.
+pub(crate) async fn create_for_merge_request(shared: &Shared, path: &str, iid: u64) -> Result<u64, Error> {
+    let project = find_project(shared, path)?;
+    let request = project.merge_requests.iter().find(|request| request.iid == iid);
+    let (Some(mirror), Some(request)) = (&project.mirror, request) else {
+        return Err(Error::Project { path: path.to_owned(), problem: "has no such merge request" });
+    };
+    let branch = Some(request.source_branch.as_str());
+    let mut origin = origin(shared, &project, mirror, branch, Vec::new(), "merge_request_event").await?;
+    origin.ref_name = format!("refs/merge-requests/{iid}/head");
+    origin.merge_request = Some(iid);
+    let plans = plans(mirror, &origin).await?;
+    add(shared, mirror, origin, plans).await
+}
+
+/// The jobs of the definition at the origin's commit.
+async fn plans(mirror: &Path, origin: &PipelineOrigin) -> Result<Vec<crate::plan::JobPlan>, Error> {
+    let definition = git::file(mirror, &origin.commit.sha, DEFINITION)
+        .await?
+        .ok_or_else(|| ci::DefinitionError::missing(DEFINITION))?;
+    Ok(ci::read(DEFINITION, &definition)?)
 }
 
 async fn origin(
@@ -99,6 +120,7 @@ async fn origin(
         commit: found.commit,
         source,
         variables,
+        merge_request: None,
     })
 }
 

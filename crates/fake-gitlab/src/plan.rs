@@ -1,7 +1,7 @@
 //! A job before it runs: what `.gitlab-ci.yml` or a raw request says about it.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// One CI variable as it stands in the payload (GitLab runner API: job payload, `variables`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,6 +128,14 @@ pub(crate) struct JobPlan {
     pub(crate) services: Vec<Value>,
     pub(crate) artifacts: Vec<Value>,
     pub(crate) cache: Vec<Value>,
+    /// Lines of the step that makes a release; empty for none.
+    pub(crate) release: Vec<String>,
+    /// Steps for the step runner, instead of a script.
+    pub(crate) run: Value,
+    /// In the payload's shape, by variable.
+    pub(crate) secrets: Map<String, Value>,
+    /// Jobs of other pipelines whose artifacts it gets.
+    pub(crate) cross_dependencies: Vec<u64>,
     /// Merged into the finished payload of a raw job.
     pub(crate) overlay: Value,
 }
@@ -143,6 +151,7 @@ impl JobPlan {
                 "fallback_cache_keys",
                 self.cache.iter().any(|entry| entry["fallback_keys"].as_array().is_some_and(|keys| !keys.is_empty())),
             ),
+            ("multi_build_steps", !self.release.is_empty()),
             ("return_exit_code", matches!(self.allow_failure, AllowFailure::ExitCodes(_))),
         ];
         uses.into_iter().find(|(feature, used)| *used && !has(feature)).map(|(feature, _)| feature)

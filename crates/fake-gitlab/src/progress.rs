@@ -4,8 +4,6 @@
 //! stages); their composite status and the job's `when` decide whether it runs, waits for a person
 //! or is skipped.
 
-use std::time::SystemTime;
-
 use crate::job::{Job, JobStatus};
 use crate::plan::When;
 use crate::state::World;
@@ -94,11 +92,12 @@ pub(crate) fn advance(world: &mut World, pipeline: u64) {
             world.set_status(id, status);
         }
     }
+    let now = world.now();
     let status = pipeline_status(world, pipeline);
     let started = latest_jobs(world, pipeline).iter().filter_map(|job| job.started_at).min();
     if let Some(pipeline) = world.pipelines.get_mut(&pipeline) {
         pipeline.started_at = pipeline.started_at.or(started);
-        pipeline.finished_at = status.is_finished().then(|| pipeline.finished_at.unwrap_or_else(SystemTime::now));
+        pipeline.finished_at = status.is_finished().then(|| pipeline.finished_at.unwrap_or(now));
     }
 }
 

@@ -16,9 +16,78 @@ pub(crate) struct Project {
     pub(crate) mirror: Option<PathBuf>,
     /// The user's repository, read again at every pipeline.
     pub(crate) source: Option<PathBuf>,
-    pub(crate) variables: Vec<Variable>,
+    pub(crate) variables: Vec<ProjectVariable>,
     /// Job timeout in seconds where the job sets none.
     pub(crate) timeout: u64,
+    pub(crate) created_at: SystemTime,
+    /// The group it is in, and that group's outermost one.
+    pub(crate) namespace_id: u64,
+    pub(crate) root_namespace_id: u64,
+    /// Token for registering runners of this project.
+    pub(crate) runners_token: String,
+    /// Depth of clones where no variable says otherwise; 0 fetches everything.
+    pub(crate) default_git_depth: u64,
+    /// Whether runners of the instance take its jobs.
+    pub(crate) shared_runners_enabled: bool,
+    /// Whether protected branches have caches of their own.
+    pub(crate) separated_caches: bool,
+    /// Counts how often its caches were cleared.
+    pub(crate) cache_index: u64,
+    /// It is being deleted, and waits for its running jobs.
+    pub(crate) pending_delete: bool,
+    /// Projects whose jobs may read its artifacts.
+    pub(crate) job_token_allowlist: Vec<u64>,
+    pub(crate) triggers: Vec<Trigger>,
+    pub(crate) merge_requests: Vec<MergeRequest>,
+}
+
+/// A group or subgroup.
+#[derive(Debug, Clone)]
+pub(crate) struct Group {
+    pub(crate) id: u64,
+    pub(crate) path: String,
+    pub(crate) parent: Option<u64>,
+    /// Token for registering runners of this group.
+    pub(crate) runners_token: String,
+    pub(crate) created_at: SystemTime,
+}
+
+/// A variable that a user gave to a project.
+#[derive(Debug, Clone)]
+pub(crate) struct ProjectVariable {
+    pub(crate) variable: Variable,
+    /// Only for jobs of protected branches and tags.
+    pub(crate) protected: bool,
+    /// Environments it is for; jobs without one get those of `*`.
+    pub(crate) scope: String,
+    pub(crate) description: Option<String>,
+    /// Its value is never shown again.
+    pub(crate) hidden: bool,
+}
+
+impl From<Variable> for ProjectVariable {
+    fn from(variable: Variable) -> Self {
+        Self { variable, protected: false, scope: "*".to_owned(), description: None, hidden: false }
+    }
+}
+
+/// A token that starts pipelines.
+#[derive(Debug, Clone)]
+pub(crate) struct Trigger {
+    pub(crate) id: u64,
+    pub(crate) token: String,
+    pub(crate) description: String,
+    pub(crate) created_at: SystemTime,
+}
+
+/// A merge request, as far as pipelines need it.
+#[derive(Debug, Clone)]
+pub(crate) struct MergeRequest {
+    pub(crate) id: u64,
+    pub(crate) iid: u64,
+    pub(crate) title: String,
+    pub(crate) source_branch: String,
+    pub(crate) target_branch: String,
     pub(crate) created_at: SystemTime,
 }
 
@@ -72,6 +141,8 @@ pub(crate) struct Pipeline {
     pub(crate) source: &'static str,
     /// Given when the pipeline was made.
     pub(crate) variables: Vec<Variable>,
+    /// The merge request it is for, by its number in the project.
+    pub(crate) merge_request: Option<u64>,
     /// All jobs, retried ones too, in the order of creation.
     pub(crate) jobs: Vec<u64>,
     pub(crate) created_at: SystemTime,

@@ -1,6 +1,6 @@
 //! Runners and the machines that run them.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -157,7 +157,18 @@ pub(crate) struct Runner {
     pub(crate) managers: Vec<Manager>,
     /// Changes whenever a job that this runner could take becomes pending.
     pub(crate) queue_value: String,
+    /// `info.name` at the registration.
+    pub(crate) name: Option<String>,
+    /// Where the registration came from.
+    pub(crate) ip_address: Option<String>,
+    /// A runner made by a user is being made until it first asks for a job.
+    pub(crate) has_asked: bool,
 }
+
+/// A runner that was silent for so long is stale.
+const STALE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// A runner that was silent for so long is offline.
+const OFFLINE: Duration = Duration::from_secs(2 * 3600);
 
 impl Runner {
     /// What `verify`, registration and reset answer.
@@ -170,8 +181,26 @@ impl Runner {
     }
 
     /// Whether the token's life is over.
-    pub(crate) fn is_expired(&self) -> bool {
-        self.token_expires_at.is_some_and(|at| at <= SystemTime::now())
+    pub(crate) fn is_expired(&self, now: SystemTime) -> bool {
+        self.token_expires_at.is_some_and(|at| at <= now)
+    }
+
+    /// Made or heard of within the last week, so that it counts for limits.
+    pub(crate) fn is_recent(&self, now: SystemTime) -> bool {
+        let is_within = |at: SystemTime| now.duration_since(at).is_ok_and(|age| age < STALE);
+        is_within(self.created_at) || self.contacted_at.is_some_and(is_within)
+    }
+
+    /// `never_contacted`, `online`, `offline` or `stale`.
+    pub(crate) fn status(&self, now: SystemTime) -> &'static str {
+        let age = |at: SystemTime| now.duration_since(at).unwrap_or_default();
+        match self.contacted_at {
+            None if age(self.created_at) >= STALE => "stale",
+            None => "never_contacted",
+            Some(at) if age(at) < OFFLINE => "online",
+            Some(at) if age(at) < STALE => "offline",
+            Some(_) => "stale",
+        }
     }
 
     pub(crate) fn manager(&self, system_id: &str) -> Option<&Manager> {
@@ -179,26 +208,28 @@ impl Runner {
     }
 
     /// A line of `GET /runners`.
-    pub(crate) fn summary(&self) -> Value {
+    pub(crate) fn summary(&self, now: SystemTime) -> Value {
+        let status = self.status(now);
+        let newest = self.managers.last();
         json!({
             "id": self.id,
             "description": self.spec.description,
-            "ip_address": self.managers.last().and_then(|manager| manager.ip_address.clone()),
+            "ip_address": newest.and_then(|manager| manager.ip_address.as_ref()).or(self.ip_address.as_ref()),
             "active": !self.spec.paused,
             "paused": self.spec.paused,
             "is_shared": self.spec.kind == RunnerType::InstanceType,
             "runner_type": self.spec.kind.as_str(),
-            "name": self.managers.last().map(|manager| manager.info["name"].clone()),
-            "online": self.contacted_at.is_some(),
+            "name": newest.and_then(|manager| manager.info["name"].as_str()).or(self.name.as_deref()),
+            "online": status == "online",
             "created_at": stamp(self.created_at),
-            "status": if self.contacted_at.is_some() { "online" } else { "never_contacted" },
+            "status": status,
             "job_execution_status": "idle",
         })
     }
 
     /// What `GET /runners/:id` answers.
-    pub(crate) fn details(&self) -> Value {
-        let mut details = self.summary();
+    pub(crate) fn details(&self, now: SystemTime) -> Value {
+        let mut details = self.summary(now);
         let newest = self.managers.last().map_or(Value::Null, |manager| manager.info.clone());
         if let Value::Object(members) = &mut details {
             members.extend([

@@ -6,18 +6,31 @@
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
-use crate::builder::Settings;
 use crate::faults::Faults;
 use crate::record::Records;
 use crate::state::World;
 
+/// The server's addresses, without a slash at the end.
+pub(crate) struct Addresses {
+    /// What jobs are told, if it is not the local one.
+    pub(crate) external: Option<String>,
+    pub(crate) local: String,
+    pub(crate) storage: String,
+}
+
 /// What all routes share.
 pub(crate) struct Shared {
-    pub(crate) settings: Settings,
+    /// What jobs are told the server's address is, if it is not the next one.
+    pub(crate) external_url: Option<String>,
     /// `http://127.0.0.1:PORT`, without a slash at the end.
     pub(crate) local_url: String,
+    /// Address of the object storage, without a slash at the end.
+    pub(crate) storage_url: String,
+    /// What addresses of stored objects are signed with.
+    pub(crate) storage_key: String,
     /// Mirrors and artifacts live below it.
     pub(crate) scratch: PathBuf,
     pub(crate) faults: Faults,
@@ -30,10 +43,12 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(settings: Settings, local_url: String, scratch: PathBuf, world: World) -> Self {
+    pub(crate) fn new(addresses: Addresses, storage_key: String, scratch: PathBuf, world: World) -> Self {
         Self {
-            settings,
-            local_url,
+            external_url: addresses.external,
+            local_url: addresses.local,
+            storage_url: addresses.storage,
+            storage_key,
             scratch,
             faults: Faults::default(),
             records: Records::default(),
@@ -43,9 +58,31 @@ impl Shared {
         }
     }
 
+    /// Where stored artifacts lie.
+    pub(crate) fn artifact_folder(&self) -> PathBuf {
+        self.scratch.join("artifacts")
+    }
+
+    /// Where uploads lie that GitLab has not been told of.
+    pub(crate) fn upload_folder(&self) -> PathBuf {
+        self.scratch.join("uploads")
+    }
+
+    /// The signature that lets anybody use a stored object.
+    pub(crate) fn storage_signature(&self, bucket: &str, key: &str) -> String {
+        let digest = Sha256::digest(format!("{}/{bucket}/{key}", self.storage_key));
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The signed address of a stored object.
+    pub(crate) fn storage_url(&self, bucket: &str, key: &str) -> String {
+        let signature = self.storage_signature(bucket, key);
+        format!("{}/{bucket}/{key}?X-Amz-Expires=600&X-Amz-Signature={signature}", self.storage_url)
+    }
+
     /// The address jobs are told, without a slash at the end.
     pub(crate) fn external_url(&self) -> &str {
-        self.settings.external_url.as_deref().unwrap_or(&self.local_url)
+        self.external_url.as_deref().unwrap_or(&self.local_url)
     }
 
     pub(crate) fn read<R>(&self, look: impl FnOnce(&World) -> R) -> R {

@@ -1,7 +1,7 @@
 //! A raw job: what a test gives when it needs a job and no repository.
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::plan::{AllowFailure, JobPlan, Variable};
 
@@ -32,6 +32,14 @@ pub struct JobSpec {
     pub allow_failure: bool,
     /// Entries of `artifacts` in the payload's shape.
     pub artifacts: Vec<Value>,
+    /// Lines of the step that makes a release.
+    pub release: Vec<String>,
+    /// Steps for the step runner; they take the place of the script.
+    pub run: Value,
+    /// Secrets by variable, in the payload's shape.
+    pub secrets: Map<String, Value>,
+    /// Numbers of jobs of other pipelines whose artifacts the job gets.
+    pub cross_dependencies: Vec<u64>,
     /// Merged into the payload: objects member by member, `variables` appended, all else replaced.
     pub payload: Value,
     /// Path of a served project whose repository the job shall fetch.
@@ -54,6 +62,10 @@ impl Default for JobSpec {
             timeout: None,
             allow_failure: false,
             artifacts: Vec::new(),
+            release: Vec::new(),
+            run: Value::Null,
+            secrets: Map::new(),
+            cross_dependencies: Vec::new(),
             payload: Value::Null,
             project: None,
             reference: None,
@@ -182,6 +194,10 @@ impl JobSpec {
                 })
             }),
             artifacts: self.artifacts,
+            release: self.release,
+            run: self.run,
+            secrets: self.secrets,
+            cross_dependencies: self.cross_dependencies,
             overlay: self.payload,
             ..JobPlan::default()
         }

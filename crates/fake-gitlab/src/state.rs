@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
 use crate::job::{Job, JobReport, JobStatus, Trace};
 use crate::plan::{AllowFailure, JobPlan, Variable};
-use crate::project::{Commit, Pipeline, Project};
-use crate::runner::{Runner, RunnerSpec, RunnerType};
+use crate::project::{Commit, Group, Pipeline, Project};
+use crate::rate_limit::RateLimits;
+use crate::runner::Runner;
+use crate::settings::Settings;
 use crate::{Error, progress, token};
 
 /// A change of a job's state, one line of the event stream.
@@ -26,13 +28,19 @@ pub struct Event {
 pub(crate) struct World {
     pub(crate) registration_token: String,
     pub(crate) private_token: String,
+    /// A user's token that may only read.
+    pub(crate) read_only_token: String,
+    pub(crate) settings: Settings,
+    pub(crate) rate_limits: RateLimits,
+    pub(crate) groups: BTreeMap<u64, Group>,
     pub(crate) projects: BTreeMap<u64, Project>,
     pub(crate) runners: BTreeMap<u64, Runner>,
     pub(crate) pipelines: BTreeMap<u64, Pipeline>,
     pub(crate) jobs: BTreeMap<u64, Job>,
     /// Every state change since the start.
     pub(crate) events: Vec<Event>,
-    last_id: BTreeMap<&'static str, u64>,
+    /// The last number of each kind.
+    pub(crate) last_id: BTreeMap<&'static str, u64>,
 }
 
 /// What a new pipeline is made for.
@@ -44,11 +52,13 @@ pub(crate) struct PipelineOrigin {
     pub(crate) commit: Commit,
     pub(crate) source: &'static str,
     pub(crate) variables: Vec<Variable>,
+    pub(crate) merge_request: Option<u64>,
 }
 
 impl World {
-    pub(crate) fn new(registration_token: String, private_token: String) -> Self {
-        Self { registration_token, private_token, ..Self::default() }
+    /// What time it is on the server.
+    pub(crate) fn now(&self) -> SystemTime {
+        SystemTime::now() + Duration::from_secs(self.settings.clock_ahead)
     }
 
     /// The next number of a kind, from 1.
@@ -62,51 +72,23 @@ impl World {
         self.projects.values().find(|project| project.path == path)
     }
 
+    pub(crate) fn group_by_path(&self, path: &str) -> Option<&Group> {
+        self.groups.values().find(|group| group.path == path)
+    }
+
     pub(crate) fn project_path(&self, id: u64) -> &str {
         self.projects.get(&id).map_or("", |project| project.path.as_str())
     }
 
-    /// Adds a runner with a fresh token, or with the given one.
-    pub(crate) fn add_runner(
-        &mut self,
-        spec: RunnerSpec,
-        created_by_user: bool,
-        token: Option<String>,
-    ) -> Result<&mut Runner, Error> {
-        let prefix = if created_by_user { "glrt-" } else { "" };
-        let token = match token {
-            Some(token) => token,
-            None => token::random(&format!("{prefix}{}", spec.kind.token_mark()))?,
-        };
-        let queue_value = token::hex()?;
-        let id = self.next_id("runner");
-        let now = SystemTime::now();
-        Ok(self.runners.entry(id).or_insert(Runner {
-            id,
-            token,
-            token_expires_at: None,
-            spec,
-            created_by_user,
-            created_at: now,
-            updated_at: now,
-            contacted_at: None,
-            managers: Vec::new(),
-            queue_value,
-        }))
-    }
-
-    /// The runner a token belongs to; expired tokens belong to nobody.
-    pub(crate) fn runner_by_token(&self, token: &str) -> Option<&Runner> {
-        self.runners.values().find(|runner| runner.token == token && !runner.is_expired())
-    }
-
     /// Makes a pipeline of `plans`, whose numbers must already be taken with `next_id`, and starts what can start.
     pub(crate) fn add_pipeline(&mut self, id: u64, origin: PipelineOrigin, plans: Vec<JobPlan>) -> Result<(), Error> {
+        let now = self.now();
         let iid = 1 + self.pipelines.values().filter(|other| other.project == origin.project).count() as u64;
         let is_default_branch = self
             .projects
             .get(&origin.project)
-            .is_some_and(|project| !origin.is_tag && project.default_branch == origin.ref_name);
+            .is_some_and(|project| !origin.is_tag && project.default_branch == origin.ref_name)
+            && origin.merge_request.is_none();
         self.pipelines.insert(
             id,
             Pipeline {
@@ -120,8 +102,9 @@ impl World {
                 commit: origin.commit,
                 source: origin.source,
                 variables: origin.variables,
+                merge_request: origin.merge_request,
                 jobs: Vec::new(),
-                created_at: SystemTime::now(),
+                created_at: now,
                 started_at: None,
                 finished_at: None,
             },
@@ -136,6 +119,7 @@ impl World {
     /// Adds a job in state `created` to a pipeline.
     pub(crate) fn add_job(&mut self, pipeline: u64, plan: Arc<JobPlan>) -> Result<u64, Error> {
         let token = token::random("glcbt-64_")?;
+        let now = self.now();
         let id = self.next_id("job");
         let project = self.pipelines.get(&pipeline).map_or(0, |pipeline| pipeline.project);
         self.jobs.insert(
@@ -158,11 +142,19 @@ impl World {
                 claimed_checksum: None,
                 retried: false,
                 played: false,
-                created_at: SystemTime::now(),
+                created_at: now,
                 queued_at: None,
                 started_at: None,
                 finished_at: None,
                 erased_at: None,
+                updated_at: now,
+                watched_at: None,
+                token_expires_at: None,
+                acknowledge_by: None,
+                session_url: None,
+                runtime_environment_key: None,
+                trace_locked: false,
+                races_to_lose: 0,
             },
         );
         if let Some(pipeline) = self.pipelines.get_mut(&pipeline) {
@@ -174,12 +166,13 @@ impl World {
 
     /// Moves a job to a state, with its times, its event and the runners' queue values.
     pub(crate) fn set_status(&mut self, id: u64, status: JobStatus) {
+        let now = self.now();
         let Some(job) = self.jobs.get_mut(&id) else { return };
         if job.status == status {
             return;
         }
         job.status = status;
-        let now = SystemTime::now();
+        job.updated_at = now;
         match status {
             JobStatus::Pending => job.queued_at = Some(now),
             JobStatus::Running => job.started_at = Some(now),
@@ -198,6 +191,7 @@ impl World {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.failure_reason = failure_reason.map(str::to_owned);
         job.pending_state = None;
+        job.acknowledge_by = None;
         if status == JobStatus::Success {
             job.exit_code = Some(0);
         }
@@ -278,57 +272,10 @@ impl World {
         }
     }
 
-    /// Whether a runner may take a job at all, whatever their states.
-    pub(crate) fn may_take(&self, runner: &Runner, job: &Job) -> bool {
-        let protected = self.pipelines.get(&job.pipeline).is_some_and(|pipeline| pipeline.is_protected);
-        let path = self.project_path(job.project);
-        let owned = match (runner.spec.kind, runner.spec.owner.as_deref()) {
-            (RunnerType::InstanceType, _) | (_, None) => true,
-            (RunnerType::ProjectType, Some(owner)) => owner == path,
-            (RunnerType::GroupType, Some(owner)) => path.strip_prefix(owner).is_some_and(|rest| rest.starts_with('/')),
-        };
-        let tags = &job.plan.tags;
-        let tagged = if tags.is_empty() {
-            runner.spec.run_untagged
-        } else {
-            tags.iter().all(|tag| runner.spec.tags.contains(tag))
-        };
-        owned && tagged && (protected || !runner.spec.protected_only)
-    }
-
-    /// Pauses or resumes a runner. Its queue is another one then, and its queue value too.
-    pub(crate) fn pause(&mut self, token: &str, paused: bool) {
-        let runner = self.runners.values_mut().find(|runner| runner.token == token);
-        if let Some(runner) = runner {
-            runner.spec.paused = paused;
-            let id = runner.id;
-            self.tick_queue(id);
-        }
-    }
-
-    fn tick_queue(&mut self, runner: u64) {
-        // Without random bytes the old value would stay, and a job would be overlooked.
-        let value = token::hex().unwrap_or_else(|_| format!("{:032x}", self.events.len()));
-        if let Some(runner) = self.runners.get_mut(&runner) {
-            runner.queue_value = value;
-        }
-    }
-
-    /// Gives a new queue value to the runners that could take the job.
-    fn tick_queues(&mut self, id: u64) {
-        let Some(job) = self.jobs.get(&id) else { return };
-        let runners: Vec<u64> =
-            self.runners.values().filter(|runner| self.may_take(runner, job)).map(|runner| runner.id).collect();
-        for runner in runners {
-            self.tick_queue(runner);
-        }
-    }
-
     /// Appends the job's present state to the events.
     fn note(&mut self, id: u64) {
         if let Some(job) = self.jobs.get(&id) {
-            let event =
-                Event { at: crate::clock::stamp(SystemTime::now()), job: job.report(self.project_path(job.project)) };
+            let event = Event { at: crate::clock::stamp(self.now()), job: job.report(self.project_path(job.project)) };
             self.events.push(event);
         }
     }

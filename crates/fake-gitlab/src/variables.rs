@@ -8,7 +8,7 @@ use url::Url;
 use crate::clock::stamp;
 use crate::job::Job;
 use crate::plan::{Variable, When};
-use crate::project::{Pipeline, Project};
+use crate::project::{MergeRequest, Pipeline, Project};
 use crate::runner::Runner;
 
 /// The GitLab version the server claims to be.
@@ -128,7 +128,7 @@ fn of_project(scope: &Scope<'_>, out: &mut Vec<Variable>) {
     add("CI_PROJECT_PATH", &project.path);
     add("CI_PROJECT_PATH_SLUG", &slug(&project.path));
     add("CI_PROJECT_NAMESPACE", project.namespace());
-    add("CI_PROJECT_NAMESPACE_ID", &namespace_id(project).to_string());
+    add("CI_PROJECT_NAMESPACE_ID", &project.namespace_id.to_string());
     add("CI_PROJECT_NAMESPACE_SLUG", &slug(project.namespace()));
     add("CI_PROJECT_ROOT_NAMESPACE", root);
     add("CI_PROJECT_URL", &format!("{}/{}", scope.external_url, project.path));
@@ -137,11 +137,6 @@ fn of_project(scope: &Scope<'_>, out: &mut Vec<Variable>) {
     add("CI_PROJECT_CLASSIFICATION_LABEL", "");
     add("CI_DEFAULT_BRANCH", &project.default_branch);
     add("CI_CONFIG_PATH", ".gitlab-ci.yml");
-}
-
-/// Groups have no records of their own here; each project's has a number next to the project's.
-pub(crate) fn namespace_id(project: &Project) -> u64 {
-    1000 + project.id
 }
 
 fn of_pipeline(scope: &Scope<'_>, out: &mut Vec<Variable>) {
@@ -154,14 +149,20 @@ fn of_pipeline(scope: &Scope<'_>, out: &mut Vec<Variable>) {
     add("CI_COMMIT_SHA", &commit.sha);
     add("CI_COMMIT_SHORT_SHA", commit.sha.get(..8).unwrap_or(&commit.sha));
     add("CI_COMMIT_BEFORE_SHA", &"0".repeat(40));
-    add("CI_COMMIT_REF_NAME", &pipeline.ref_name);
-    add("CI_COMMIT_REF_SLUG", &slug(&pipeline.ref_name));
+    let number = pipeline.merge_request;
+    let request = scope.project.merge_requests.iter().find(|request| Some(request.iid) == number);
+    let ref_name = request.map_or(&pipeline.ref_name, |request| &request.source_branch);
+    add("CI_COMMIT_REF_NAME", ref_name);
+    add("CI_COMMIT_REF_SLUG", &slug(ref_name));
     add("CI_COMMIT_REF_PROTECTED", if pipeline.is_protected { "true" } else { "false" });
     add("CI_COMMIT_TIMESTAMP", &commit.committed_at);
-    if pipeline.is_tag {
-        add("CI_COMMIT_TAG", &pipeline.ref_name);
-    } else {
-        add("CI_COMMIT_BRANCH", &pipeline.ref_name);
+    if pipeline.source == "trigger" {
+        add("CI_PIPELINE_TRIGGERED", "true");
+    }
+    match request {
+        Some(request) => of_merge_request(scope, request, out),
+        None if pipeline.is_tag => add("CI_COMMIT_TAG", &pipeline.ref_name),
+        None => add("CI_COMMIT_BRANCH", &pipeline.ref_name),
     }
     // Free text may hold dollar signs that are no references.
     let mut add_raw = |key: &str, value: &str| out.push(Variable::new(key, value).raw());
@@ -172,6 +173,23 @@ fn of_pipeline(scope: &Scope<'_>, out: &mut Vec<Variable>) {
     if let Some(message) = &pipeline.tag_message {
         add_raw("CI_COMMIT_TAG_MESSAGE", message);
     }
+}
+
+fn of_merge_request(scope: &Scope<'_>, request: &MergeRequest, out: &mut Vec<Variable>) {
+    let project = scope.project;
+    let mut add = |key: &str, value: &str| out.push(Variable::new(key, value));
+    add("CI_MERGE_REQUEST_ID", &request.id.to_string());
+    add("CI_MERGE_REQUEST_IID", &request.iid.to_string());
+    add("CI_MERGE_REQUEST_REF_PATH", &scope.pipeline.ref_name);
+    add("CI_MERGE_REQUEST_EVENT_TYPE", "detached");
+    for side in ["", "SOURCE_"] {
+        add(&format!("CI_MERGE_REQUEST_{side}PROJECT_ID"), &project.id.to_string());
+        add(&format!("CI_MERGE_REQUEST_{side}PROJECT_PATH"), &project.path);
+        add(&format!("CI_MERGE_REQUEST_{side}PROJECT_URL"), &format!("{}/{}", scope.external_url, project.path));
+    }
+    add("CI_MERGE_REQUEST_SOURCE_BRANCH_NAME", &request.source_branch);
+    add("CI_MERGE_REQUEST_TARGET_BRANCH_NAME", &request.target_branch);
+    out.push(Variable::new("CI_MERGE_REQUEST_TITLE", &request.title).raw());
 }
 
 /// Replaces references among the variables by their values, as GitLab does before it sends a job.

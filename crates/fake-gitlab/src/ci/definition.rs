@@ -182,7 +182,7 @@ fn job(name: &str, node: &Node, common: &Common<'_>) -> Result<Option<JobPlan>, 
         services: reader.read("services", keywords::services)?.unwrap_or_default(),
         artifacts: reader.read("artifacts", keywords::artifacts)?.unwrap_or_default(),
         cache: reader.read("cache", keywords::cache)?.unwrap_or_default(),
-        overlay: serde_json::Value::Null,
+        ..JobPlan::default()
     }))
 }
 

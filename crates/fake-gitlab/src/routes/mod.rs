@@ -1,15 +1,25 @@
 //! The HTTP interface. Every route has an explicit body limit.
 
-pub(crate) mod artifacts;
-pub(crate) mod fake;
-pub(crate) mod git;
-pub(crate) mod jobs;
+mod artifacts;
+mod discovery;
+mod fake;
+mod gate;
+mod git;
+mod groups;
+mod job_auth;
+mod jobs;
+mod merge_requests;
 mod pages;
 mod pipelines;
+mod project_variables;
 mod projects;
-pub(crate) mod request;
-pub(crate) mod runners;
-pub(crate) mod user;
+mod registration;
+mod request;
+mod runners;
+pub(crate) mod storage;
+mod trace;
+mod triggers;
+mod user;
 mod user_jobs;
 mod user_runners;
 
@@ -18,41 +28,65 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
-use axum::routing::{delete, get, post, put};
+use axum::middleware::from_fn_with_state;
+use axum::routing::{delete, get, patch, post, put};
 
 use crate::api_error::ApiError;
 use crate::shared::Shared;
 
-/// Parameters of any call but the two below.
+/// Parameters of any call but those below.
 const JSON_LIMIT: usize = 1 << 20;
+/// A job request; Workhorse takes no more.
+const JOB_REQUEST_LIMIT: usize = 32 << 10;
 /// One patch of a trace; runners send at most 1 MiB.
 const TRACE_LIMIT: usize = 8 << 20;
 
 /// All routes.
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
+    let job_requests = Router::new()
+        .route("/jobs/request", post(request::request_job))
+        .layer(DefaultBodyLimit::max(JOB_REQUEST_LIMIT));
+    let traces =
+        Router::new().route("/jobs/{id}/trace", patch(trace::append)).layer(DefaultBodyLimit::max(TRACE_LIMIT));
     let runner_api = Router::new()
-        .route("/runners", post(runners::register).delete(runners::unregister).get(user_runners::list))
+        .route("/runners", post(registration::register).delete(runners::unregister))
         .route("/runners/verify", post(runners::verify))
         .route("/runners/managers", delete(runners::remove_manager))
         .route("/runners/reset_authentication_token", post(runners::reset))
         .route("/runners/{id}/reset_authentication_token", post(runners::reset_by_id))
-        .route("/runners/router/discovery", get(runners::discover_router))
-        .route("/user/runners", post(runners::create))
-        .route("/jobs/request", post(request::request_job))
+        .route("/runners/router/discovery", get(discovery::job_router))
         .route("/jobs/{id}", put(jobs::update))
-        .layer(DefaultBodyLimit::max(JSON_LIMIT));
-    let traces = Router::new()
-        .route("/jobs/{id}/trace", axum::routing::patch(jobs::append_trace))
-        .layer(DefaultBodyLimit::max(TRACE_LIMIT));
+        .route("/jobs/{id}/runtime_environment_key", get(discovery::runtime_environment_key))
+        .layer(DefaultBodyLimit::max(JSON_LIMIT))
+        .merge(job_requests)
+        .merge(traces)
+        .merge(artifacts::routes())
+        .layer(from_fn_with_state(Arc::clone(&shared), gate::migrations));
     let user_api = Router::new()
         .route("/version", get(projects::version))
         .route("/user", get(projects::user))
+        .route("/user/runners", post(registration::create))
+        .route("/runners", get(user_runners::list))
         .route("/runners/all", get(user_runners::list))
         .route("/runners/{id}", get(user_runners::get))
         .route("/runners/{id}/managers", get(user_runners::managers))
         .route("/runners/{id}/jobs", get(user_runners::jobs))
         .route("/projects", get(projects::list))
-        .route("/projects/{id}", get(projects::get))
+        .route("/projects/{id}", get(projects::get).put(projects::update).delete(projects::delete))
+        .route("/projects/{id}/job_token_scope/allowlist", post(projects::allow_job_tokens))
+        .route("/projects/{id}/variables", get(project_variables::list).post(project_variables::create))
+        .route(
+            "/projects/{id}/variables/{key}",
+            get(project_variables::get).put(project_variables::update).delete(project_variables::delete),
+        )
+        .route("/projects/{id}/triggers", get(triggers::list).post(triggers::create))
+        .route("/projects/{id}/triggers/{trigger}", delete(triggers::delete))
+        .route("/projects/{id}/trigger/pipeline", post(triggers::start))
+        .route("/projects/{id}/merge_requests", get(merge_requests::list).post(merge_requests::create))
+        .route("/projects/{id}/merge_requests/{iid}", get(merge_requests::get))
+        .route("/projects/{id}/merge_requests/{iid}/pipelines", post(merge_requests::create_pipeline))
+        .route("/groups", get(groups::list))
+        .route("/groups/{id}", get(groups::get))
         .route("/projects/{id}/pipeline", post(pipelines::create))
         .route("/projects/{id}/pipelines", get(pipelines::list))
         .route("/projects/{id}/pipelines/{pipeline}", get(pipelines::get))
@@ -71,12 +105,15 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .layer(DefaultBodyLimit::max(JSON_LIMIT));
     let own = Router::new()
         .route("/-/fake/jobs", post(fake::enqueue))
+        .route("/-/fake/jobs/{id}", get(fake::job).put(fake::change_job))
+        .route("/-/fake/runners", get(fake::runners))
+        .route("/-/fake/settings", get(fake::settings).put(fake::change_settings))
         .route("/-/fake/events", get(fake::events))
         .route("/-/fake/requests", get(fake::requests).delete(fake::forget_requests))
         .route("/-/fake/faults", get(fake::faults).put(fake::set_faults))
         .layer(DefaultBodyLimit::max(JSON_LIMIT));
     Router::new()
-        .nest("/api/v4", runner_api.merge(traces).merge(artifacts::routes()).merge(user_api))
+        .nest("/api/v4", runner_api.merge(user_api))
         .merge(own)
         .fallback(git::serve)
         .method_not_allowed_fallback(async || ApiError::no_route(StatusCode::METHOD_NOT_ALLOWED))

@@ -21,7 +21,7 @@ use crate::{Error, pipelines};
 
 use super::pages::page;
 use super::projects;
-use super::user::{User, user_json};
+use super::user::{User, Writer, user_json};
 use super::user_jobs::{job_json, matches_scope};
 
 /// The pipeline of a project, by number.
@@ -93,24 +93,38 @@ fn details(world: &World, pipeline: &Pipeline, external_url: &str) -> Value {
 
 /// `POST /projects/:id/pipeline?ref=`.
 pub(crate) async fn create(
-    _: User,
+    _: Writer,
     State(shared): State<Arc<Shared>>,
     Path(project): Path<String>,
     params: Params,
 ) -> Result<Response, ApiError> {
     let reference = params.required("ref")?;
     let variables = variables(&params)?;
-    let path = shared.read(|world| Ok(projects::find(world, &project)?.path.clone()))?;
-    let id =
-        pipelines::create(&shared, &path, Some(&reference), variables, "api").await.map_err(
-            |problem| match problem {
-                Error::NoReference { .. } => base("Reference not found"),
-                Error::Definition(_) | Error::Project { .. } => base(&problem.to_string()),
-                other => ApiError::internal(other),
-            },
-        )?;
+    start(&shared, &project, &reference, variables, "api").await
+}
+
+/// Makes a pipeline, and answers with it.
+pub(super) async fn start(
+    shared: &Shared,
+    project: &str,
+    reference: &str,
+    variables: Vec<Variable>,
+    source: &'static str,
+) -> Result<Response, ApiError> {
+    let path = shared.read(|world| Ok::<_, ApiError>(projects::find(world, project)?.path.clone()))?;
+    let id = pipelines::create(shared, &path, Some(reference), variables, source).await;
+    created(shared, &path, id)
+}
+
+/// The answer to a request for a pipeline.
+pub(super) fn created(shared: &Shared, project: &str, id: Result<u64, Error>) -> Result<Response, ApiError> {
+    let id = id.map_err(|problem| match problem {
+        Error::NoReference { .. } => base("Reference not found"),
+        Error::Definition(_) | Error::Project { .. } => base(&problem.to_string()),
+        other => ApiError::internal(other),
+    })?;
     shared.read(|world| {
-        let pipeline = find(world, &project, &id.to_string())?;
+        let pipeline = find(world, project, &id.to_string())?;
         Ok((StatusCode::CREATED, Json(details(world, pipeline, shared.external_url()))).into_response())
     })
 }
@@ -223,7 +237,7 @@ pub(crate) async fn list_variables(
 
 /// `POST /projects/:id/pipelines/:pipeline_id/cancel`.
 pub(crate) async fn cancel(
-    _: User,
+    _: Writer,
     State(shared): State<Arc<Shared>>,
     Path((project, id)): Path<(String, String)>,
 ) -> Result<Json<Value>, ApiError> {
@@ -241,7 +255,7 @@ pub(crate) async fn cancel(
 
 /// `POST /projects/:id/pipelines/:pipeline_id/retry`: repeats what failed or was canceled.
 pub(crate) async fn retry(
-    _: User,
+    _: Writer,
     State(shared): State<Arc<Shared>>,
     Path((project, id)): Path<(String, String)>,
 ) -> Result<Response, ApiError> {

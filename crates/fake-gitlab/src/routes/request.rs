@@ -1,6 +1,7 @@
 //! `POST /jobs/request`: the queue as a runner sees it (GitLab runner API: jobs/request).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -8,14 +9,15 @@ use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
 use crate::api_error::ApiError;
-use crate::job::JobStatus;
 use crate::params::Params;
-use crate::payload;
+use crate::rate_limit::Bucket;
 use crate::server::Peer;
 use crate::shared::Shared;
 use crate::state::World;
 
-use super::runners::{authenticate, heartbeat};
+use crate::assign::{Asking, Assignment, assign, take_back_lapsed};
+
+use super::runners::{authenticate, heartbeat, system_id};
 
 const LAST_UPDATE: &str = "x-gitlab-last-update";
 
@@ -32,18 +34,29 @@ pub(crate) async fn request_job(
         return Ok(held);
     }
     shared.write(|world| {
+        let (now, limit) = (world.now(), world.settings.job_request_rate);
+        world.rate_limits.count(Bucket::JobRequest, &token, limit, now)?;
         let id = authenticate(world, &token)?.id;
         heartbeat(world, id, &params, &headers, peer);
-        let runner = world.runners.get(&id).ok_or_else(ApiError::forbidden)?;
+        let runner = world.runners.get_mut(&id).ok_or_else(ApiError::forbidden)?;
+        runner.has_asked = true;
         let queue_value = runner.queue_value.clone();
         if runner.spec.paused || last_update.as_deref() == Some(queue_value.as_str()) {
             return Ok(no_job(&queue_value));
         }
-        let system_id = params.text("system_id").unwrap_or_else(|| "<legacy>".to_owned());
-        let features = params.value("info").map_or(Value::Null, |info| info["features"].clone());
-        Ok(match assign(&shared, world, id, &system_id, &features) {
-            None => no_job(&queue_value),
-            Some(payload) => {
+        take_back_lapsed(world);
+        let info = params.value("info");
+        let session = params.value("session").and_then(|session| session["url"].as_str());
+        let asking = Asking {
+            runner: id,
+            system_id: &system_id(&params),
+            features: info.map_or(&Value::Null, |info| &info["features"]),
+            session_url: session.filter(|url| !url.is_empty()),
+        };
+        Ok(match assign(&shared, world, &asking) {
+            Assignment::None => no_job(&queue_value),
+            Assignment::Conflict => ApiError::message(StatusCode::CONFLICT, "409 Conflict").into_response(),
+            Assignment::Job(payload) => {
                 (StatusCode::CREATED, [(header::CONTENT_TYPE, "application/json")], payload.to_string()).into_response()
             }
         })
@@ -58,8 +71,8 @@ fn no_job(queue_value: &str) -> Response {
 /// value changes or the time is up. The answer then is an empty one without a queue value, so
 /// that the runner asks again at once.
 async fn hold(shared: &Shared, token: &str, last_update: Option<&str>) -> Option<Response> {
-    let limit = shared.settings.long_poll?;
-    let last_update = last_update?;
+    let limit = Duration::from_millis(shared.read(|world| world.settings.long_poll_ms));
+    let last_update = last_update.filter(|_| !limit.is_zero())?;
     let is_current =
         |world: &World| world.runner_by_token(token).is_some_and(|runner| runner.queue_value == last_update);
     if !shared.read(is_current) {
@@ -69,29 +82,4 @@ async fn hold(shared: &Shared, token: &str, last_update: Option<&str>) -> Option
     // Both ends are answered alike.
     let _ = tokio::time::timeout(limit, changed).await;
     Some((StatusCode::NO_CONTENT, [("gitlab-ci-builds-polling", "yes")]).into_response())
-}
-
-/// Takes the oldest pending job the runner may have; jobs that need a feature the runner lacks
-/// fail on the way.
-fn assign(shared: &Shared, world: &mut World, runner_id: u64, system_id: &str, features: &Value) -> Option<Value> {
-    loop {
-        let runner = world.runners.get(&runner_id)?;
-        let job = world.jobs.values().find(|job| job.status == JobStatus::Pending && world.may_take(runner, job))?;
-        let id = job.id;
-        if let Some(feature) = job.plan.unsupported_by(|feature| features[feature] == true) {
-            tracing::info!("job {id} needs `{feature}`, which runner {runner_id} lacks");
-            world.finish(id, JobStatus::Failed, Some("runner_unsupported"));
-            continue;
-        }
-        if let Some(job) = world.jobs.get_mut(&id) {
-            job.runner = Some((runner_id, system_id.to_owned()));
-        }
-        world.set_status(id, JobStatus::Running);
-        let runner = world.runners.get(&runner_id)?;
-        let job = world.jobs.get(&id)?;
-        match payload::build(shared, world, job, runner) {
-            Some(payload) => return Some(payload),
-            None => world.finish(id, JobStatus::Failed, Some("scheduler_failure")),
-        }
-    }
 }

@@ -1,7 +1,6 @@
 //! Jobs of the user-facing API.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -16,9 +15,9 @@ use crate::params::Params;
 use crate::shared::Shared;
 use crate::state::World;
 
-use super::artifacts::send_archive;
+use super::artifacts::send_file;
 use super::pages::page;
-use super::user::{User, user_json};
+use super::user::{User, Writer, user_json};
 use super::{pipelines, projects};
 
 /// The job of a project, by number.
@@ -35,10 +34,10 @@ fn find<'a>(world: &'a World, project: &str, id: &str) -> Result<&'a Job, ApiErr
 pub(super) fn job_json(world: &World, job: &Job, external_url: &str) -> Value {
     let pipeline = world.pipelines.get(&job.pipeline);
     let path = world.project_path(job.project);
-    let archive = job.archive();
+    let archive = job.archive(world.now());
     let runner = job.runner.as_ref().and_then(|(id, system_id)| {
         let runner = world.runners.get(id)?;
-        Some((runner.summary(), runner.manager(system_id).map(|manager| manager.to_json())))
+        Some((runner.summary(world.now()), runner.manager(system_id).map(|manager| manager.to_json())))
     });
     let artifacts: Vec<Value> = job
         .artifacts
@@ -152,7 +151,12 @@ pub(crate) async fn trace(
     State(shared): State<Arc<Shared>>,
     Path((project, id)): Path<(String, String)>,
 ) -> Result<Response, ApiError> {
-    let bytes = shared.read(|world| Ok(find(world, &project, &id)?.trace.bytes().to_vec()))?;
+    let bytes = shared.write(|world| {
+        let (id, now) = (find(world, &project, &id)?.id, world.now());
+        let job = world.jobs.get_mut(&id).ok_or_else(|| ApiError::not_found("Job"))?;
+        job.watched_at = Some(now);
+        Ok(job.trace.bytes().to_vec())
+    })?;
     Ok(([(header::CONTENT_TYPE, "text/plain")], bytes).into_response())
 }
 
@@ -164,10 +168,10 @@ pub(crate) async fn artifacts(
 ) -> Result<Response, ApiError> {
     let path = shared.read(|world| {
         let job = find(world, &project, &id)?;
-        let archive = job.archive().map(|archive| archive.path.clone());
+        let archive = job.archive(world.now()).map(|archive| archive.path.clone());
         archive.ok_or_else(|| ApiError::message(StatusCode::NOT_FOUND, "404 Not Found"))
     })?;
-    send_archive(&path).await
+    send_file(&path, "artifacts.zip").await
 }
 
 fn created(world: &World, shared: &Shared, id: u64) -> Result<Response, ApiError> {
@@ -178,7 +182,7 @@ fn created(world: &World, shared: &Shared, id: u64) -> Result<Response, ApiError
 
 /// `POST /projects/:id/jobs/:job_id/cancel`; with `force=true` also a job that is being canceled.
 pub(crate) async fn cancel(
-    _: User,
+    _: Writer,
     State(shared): State<Arc<Shared>>,
     Path((project, id)): Path<(String, String)>,
     params: Params,
@@ -197,7 +201,7 @@ pub(crate) async fn cancel(
 
 /// `POST /projects/:id/jobs/:job_id/retry`.
 pub(crate) async fn retry(
-    _: User,
+    _: Writer,
     State(shared): State<Arc<Shared>>,
     Path((project, id)): Path<(String, String)>,
 ) -> Result<Response, ApiError> {
@@ -212,7 +216,7 @@ pub(crate) async fn retry(
 
 /// `POST /projects/:id/jobs/:job_id/play`: starts a manual job.
 pub(crate) async fn play(
-    _: User,
+    _: Writer,
     State(shared): State<Arc<Shared>>,
     Path((project, id)): Path<(String, String)>,
 ) -> Result<Json<Value>, ApiError> {
@@ -228,7 +232,7 @@ pub(crate) async fn play(
 
 /// `POST /projects/:id/jobs/:job_id/erase`: forgets log and artifacts of a finished job.
 pub(crate) async fn erase(
-    _: User,
+    _: Writer,
     State(shared): State<Arc<Shared>>,
     Path((project, id)): Path<(String, String)>,
 ) -> Result<Response, ApiError> {
@@ -237,14 +241,14 @@ pub(crate) async fn erase(
         if !job.status.is_finished() || job.erased_at.is_some() {
             return Err(ApiError::forbidden_because("Job is not erasable!"));
         }
-        let id = job.id;
+        let (id, now) = (job.id, world.now());
         if let Some(job) = world.jobs.get_mut(&id) {
             for artifact in job.artifacts.drain(..) {
                 // The folder goes with the server anyway.
                 let _ = std::fs::remove_file(&artifact.path);
             }
             job.trace = Trace::default();
-            job.erased_at = Some(SystemTime::now());
+            job.erased_at = Some(now);
         }
         created(world, &shared, id)
     })

@@ -24,7 +24,8 @@ pub(super) fn find<'a>(world: &'a World, id: &str) -> Result<&'a Runner, ApiErro
 
 /// `GET /runners` and `GET /runners/all`.
 pub(crate) async fn list(_: User, State(shared): State<Arc<Shared>>, params: Params) -> Result<Response, ApiError> {
-    let items: Vec<Value> = shared.read(|world| world.runners.values().map(Runner::summary).collect());
+    let items: Vec<Value> =
+        shared.read(|world| world.runners.values().map(|runner| runner.summary(world.now())).collect());
     page(&items, &params, &format!("{}/api/v4/runners", shared.external_url()))
 }
 
@@ -34,7 +35,7 @@ pub(crate) async fn get(
     State(shared): State<Arc<Shared>>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    shared.read(|world| Ok(Json(find(world, &id)?.details())))
+    shared.read(|world| Ok(Json(find(world, &id)?.details(world.now()))))
 }
 
 /// `GET /runners/:id/managers`.

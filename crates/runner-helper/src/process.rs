@@ -93,19 +93,19 @@ impl Drop for Child {
     }
 }
 
-/// Sends `signal` to every descendant of this process; returns how many there were.
+/// Sends `signal` to those descendants of this process that `chosen` chooses; returns how many descendants there are.
 ///
 /// Not to the group only: a script may have made groups and sessions of its own.
-pub(crate) fn signal_descendants(signal: Signal) -> usize {
+pub(crate) fn signal_descendants(signal: Signal, mut chosen: impl FnMut(Pid) -> bool) -> usize {
     let found = descendants();
-    for &pid in &found {
+    for &pid in found.iter().filter(|&&pid| chosen(pid)) {
         let _ = rustix::process::kill_process(pid, signal); // ended meanwhile, or belongs to another user
     }
     found.len()
 }
 
 /// All descendants of this process. The dead that nobody has reaped yet count too: they come to this process, and then are gone.
-pub(crate) fn descendants() -> Vec<Pid> {
+fn descendants() -> Vec<Pid> {
     let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };

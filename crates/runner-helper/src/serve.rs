@@ -2,6 +2,7 @@
 //!
 //! It accepts one connection, ever. When that ends, or on SIGTERM, everything that still runs is ended and so is the process.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -20,7 +21,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::error::{HelperError, doing};
-use crate::process::{Child, Reaper, descendants, signal_descendants};
+use crate::process::{Child, Reaper, signal_descendants};
 use crate::shell::Shell;
 use crate::wire::{CHUNK, End, Order, Report, Run, SOCKET};
 
@@ -83,28 +84,28 @@ pub(crate) async fn serve(door: Door) -> Result<u8, HelperError> {
     });
     let (read, write) = io::pipe().map_err(doing("make a pipe"))?;
     let output = pipe::Receiver::from_owned_fd(read.into()).map_err(doing("make a pipe"))?;
-    let mut room = Room { shell, reaper, output, write, to_drive, running: None, buffer: vec![0; CHUNK] };
+    let mut room = Room { shell, reaper, output, write, to_drive, deaf: false, running: None, buffer: vec![0; CHUNK] };
     loop {
         tokio::select! {
             order = orders.recv() => match order {
-                Some(Order::Run(run)) => room.run(*run).await?,
+                Some(Order::Run(run)) => room.run(*run).await,
                 Some(Order::Stop(stop)) => room.stop(stop.grace()).await?,
                 Some(Order::Bye) => {
-                    let _ = room.end_all(GRACE_AT_END).await; // drive listens no more
+                    room.end_all(GRACE_AT_END).await?;
                     return Ok(0);
                 }
                 None => {
-                    let _ = room.end_all(GRACE).await; // as above
+                    room.end_all(GRACE).await?;
                     return Ok(1);
                 }
             },
             end = ended(&mut room.running) => room.ended(end).await?,
             n = room.output.read(&mut room.buffer) => {
                 let n = n.map_err(doing("read the script's output"))?;
-                room.report(&Report::Output(room.buffer[..n].to_vec())).await?;
+                room.report(&Report::Output(room.buffer[..n].to_vec())).await;
             }
             _ = terminate.recv() => {
-                let _ = room.end_all(GRACE).await; // drive may be gone already
+                room.end_all(GRACE).await?;
                 return Ok(128 + 15);
             }
         }
@@ -127,20 +128,19 @@ struct Room {
     output: pipe::Receiver,
     write: io::PipeWriter,
     to_drive: OwnedWriteHalf,
+    /// Drive listens no more.
+    deaf: bool,
     running: Option<Child>,
     buffer: Vec<u8>,
 }
 
 impl Room {
-    async fn run(&mut self, run: Run) -> Result<(), HelperError> {
+    async fn run(&mut self, run: Run) {
         if self.running.is_some() {
             return self.report(&Report::Failed("a script is running already".to_owned())).await;
         }
         match self.shell.start(&self.reaper, run, &self.write) {
-            Ok(child) => {
-                self.running = Some(child);
-                Ok(())
-            }
+            Ok(child) => self.running = Some(child),
             Err(err) => self.report(&Report::Failed(err.to_string())).await,
         }
     }
@@ -149,7 +149,8 @@ impl Room {
     async fn ended(&mut self, end: End) -> Result<(), HelperError> {
         self.running = None;
         self.drain().await?;
-        self.report(&Report::Ended(end)).await
+        self.report(&Report::Ended(end)).await;
+        Ok(())
     }
 
     async fn drain(&mut self) -> Result<(), HelperError> {
@@ -159,25 +160,30 @@ impl Room {
             let most = self.buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
             let n = self.output.read(&mut self.buffer[..most]).await.map_err(doing(READING))?;
             left = left.saturating_sub(n as u64);
-            self.report(&Report::Output(self.buffer[..n].to_vec())).await?;
+            self.report(&Report::Output(self.buffer[..n].to_vec())).await;
         }
         Ok(())
     }
 
     async fn stop(&mut self, grace: Duration) -> Result<(), HelperError> {
         self.end_all(grace).await?;
-        self.report(&Report::Stopped).await
+        self.report(&Report::Stopped).await;
+        Ok(())
     }
 
     /// Sends TERM to everything that runs and, after `grace`, KILL; returns when nothing runs. Output flows on meanwhile.
     async fn end_all(&mut self, grace: Duration) -> Result<(), HelperError> {
         let deadline = Instant::now() + grace;
         let mut killing = false;
-        signal_descendants(Signal::TERM);
+        let mut told = HashSet::new();
         loop {
             let reaped = self.reaper.next();
-            // Again after each death: what was forked meanwhile is found then.
-            let left = if killing { signal_descendants(Signal::KILL) } else { descendants().len() };
+            // Again after each death: a process that died may have started another just before.
+            let left = if killing {
+                signal_descendants(Signal::KILL, |_| true)
+            } else {
+                signal_descendants(Signal::TERM, |pid| told.insert(pid))
+            };
             if left == 0 && self.running.is_none() {
                 return self.drain().await;
             }
@@ -187,13 +193,14 @@ impl Room {
                 () = tokio::time::sleep_until(deadline), if !killing => killing = true,
                 n = self.output.read(&mut self.buffer) => {
                     let n = n.map_err(doing("read the script's output"))?;
-                    self.report(&Report::Output(self.buffer[..n].to_vec())).await?;
+                    self.report(&Report::Output(self.buffer[..n].to_vec())).await;
                 }
             }
         }
     }
 
-    async fn report(&mut self, report: &Report) -> Result<(), HelperError> {
-        report.write(&mut self.to_drive).await.map_err(doing("write to the helper"))
+    /// Tells drive. If it is gone, what runs must be ended all the same, and that its messages have ended is noticed elsewhere.
+    async fn report(&mut self, report: &Report) {
+        self.deaf = self.deaf || report.write(&mut self.to_drive).await.is_err();
     }
 }

@@ -8,7 +8,7 @@ configure() {
             "$files/config/$file" >"$dir/$file"
     done
     mv "$dir/cni.conflist" "$dir/cni/"
-    echo "# no name server" >"$dir/resolv.conf"
+    echo "nameserver $node_ip" >"$dir/resolv.conf"
 }
 
 # Its clients are on the same node, and nobody else reaches its loopback device.

@@ -86,7 +86,7 @@ pub(crate) async fn drive(args: DriveArgs, shell: Shell) -> Result<u8, HelperErr
             Ok(128 + 15)
         }
     };
-    process::signal_descendants(Signal::KILL, |_| true); // what hooks have left running
+    process::signal_descendants(Signal::KILL, |_, _| true); // what hooks have left running
     code
 }
 

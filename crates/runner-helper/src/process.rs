@@ -93,19 +93,28 @@ impl Drop for Child {
     }
 }
 
+/// How a descendant is related to this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kinship {
+    /// Started by this process, or left by a parent that has died.
+    Child,
+    /// Its parent lives.
+    Further,
+}
+
 /// Sends `signal` to those descendants of this process that `chosen` chooses; returns how many descendants there are.
 ///
 /// Not to the group only: a script may have made groups and sessions of its own.
-pub(crate) fn signal_descendants(signal: Signal, mut chosen: impl FnMut(Pid) -> bool) -> usize {
+pub(crate) fn signal_descendants(signal: Signal, mut chosen: impl FnMut(Pid, Kinship) -> bool) -> usize {
     let found = descendants();
-    for &pid in found.iter().filter(|&&pid| chosen(pid)) {
+    for &(pid, _) in found.iter().filter(|&&(pid, kinship)| chosen(pid, kinship)) {
         let _ = rustix::process::kill_process(pid, signal); // ended meanwhile, or belongs to another user
     }
     found.len()
 }
 
 /// All descendants of this process. The dead that nobody has reaped yet count too: they come to this process, and then are gone.
-fn descendants() -> Vec<Pid> {
+fn descendants() -> Vec<(Pid, Kinship)> {
     let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
@@ -118,11 +127,13 @@ fn descendants() -> Vec<Pid> {
         children.entry(parent).or_default().push(pid);
     }
     let mut found = Vec::new();
-    let mut todo = vec![rustix::process::getpid().as_raw_nonzero().get()];
+    let own = rustix::process::getpid().as_raw_nonzero().get();
+    let mut todo = vec![own];
     while let Some(parent) = todo.pop() {
+        let kinship = if parent == own { Kinship::Child } else { Kinship::Further };
         for pid in children.remove(&parent).into_iter().flatten() {
             todo.push(pid);
-            found.extend(Pid::from_raw(pid));
+            found.extend(Pid::from_raw(pid).map(|pid| (pid, kinship)));
         }
     }
     found

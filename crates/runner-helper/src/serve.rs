@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::error::{HelperError, doing};
-use crate::process::{Child, Reaper, signal_descendants};
+use crate::process::{Child, Kinship, Reaper, signal_descendants};
 use crate::shell::Shell;
 use crate::wire::{CHUNK, End, Order, Report, Run, SOCKET};
 
@@ -178,11 +178,13 @@ impl Room {
         let mut told = HashSet::new();
         loop {
             let reaped = self.reaper.next();
-            // Again after each death: a process that died may have started another just before.
+            // Again after each death: a process that died may have started another just before, which is a child of ours then.
+            // What a script starts on TERM to clean up is left alone.
+            let first = told.is_empty();
             let left = if killing {
-                signal_descendants(Signal::KILL, |_| true)
+                signal_descendants(Signal::KILL, |_, _| true)
             } else {
-                signal_descendants(Signal::TERM, |pid| told.insert(pid))
+                signal_descendants(Signal::TERM, |pid, kin| (first || kin == Kinship::Child) && told.insert(pid))
             };
             if left == 0 && self.running.is_none() {
                 return self.drain().await;

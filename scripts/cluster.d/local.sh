@@ -33,6 +33,8 @@ provider_up() {
     pause_image
     start_kubelet
     wait_for 60 kubelet "the node registered" kubectl_in get node $node
+    # What the node last said of itself may be older than this kubelet.
+    wait_for 30 kubelet "the kubelet answers" kubectl_in get --raw /api/v1/nodes/$node/proxy/healthz
     wait_for 60 kubelet "the node is Ready" kubectl_in wait --for=condition=Ready node/$node --timeout=5s
     wait_for 30 kube-controller-manager "there is a default service account" kubectl_in get serviceaccount default
     flock -u 9

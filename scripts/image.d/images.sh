@@ -14,7 +14,8 @@ image_helper() {
     git=/usr/lib/git-core
     with_libraries "$stage" "$root" $git/git $git/git-remote-http $git/git-submodule $git/git-sh-setup $git/git-sh-i18n \
         $git/git-sh-i18n--envsubst /usr/bin/git-lfs
-    ln -s ../lib/git-core/git "$root/usr/bin/git"
+    # Repositories that are folders are fetched through the other two.
+    for name in git git-upload-pack git-receive-pack; do ln -s ../lib/git-core/git "$root/usr/bin/$name"; done
     for name in git-remote-https git-remote-ftp git-remote-ftps; do ln -s git-remote-http "$root$git/$name"; done
     mkdir -p "$root/usr/share/git-core/templates" "$root/etc/ssl/certs"
     find "$stage/usr/share/ca-certificates" -name '*.crt' | LC_ALL=C sort | xargs cat >"$root/etc/ssl/certs/ca-certificates.crt"
@@ -103,9 +104,10 @@ static_build() {
     shift
     machine=$(uname -m)
     target=$machine-unknown-linux-musl
-    flags=
+    # No folder of this machine is named in the programs, so that every checkout gives the same ones.
+    flags="--remap-path-prefix=$(cd "$here/.." && pwd)=. --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
     if ! rustup target list --installed 2>/dev/null | grep -qx "$target"; then
-        target=$machine-unknown-linux-gnu flags='-C target-feature=+crt-static'
+        target=$machine-unknown-linux-gnu flags="$flags -C target-feature=+crt-static"
     fi
     for package; do set -- "$@" -p "$package"; shift; done
     # A folder of its own: other flags than the daily builds' would have those made anew.

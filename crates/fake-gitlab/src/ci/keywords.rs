@@ -185,6 +185,26 @@ fn executor_options(node: &Node) -> Result<Value, Problem> {
     Ok(Value::Object(options))
 }
 
+/// Numbers, or maps with `number`, `protocol` and `name`.
+fn ports(node: &Node) -> Result<Value, Problem> {
+    let number = |node: &Node| {
+        let text = node.text()?;
+        text.parse::<u16>().map_err(|_| Problem::at(node.line, format!("should be a port, not `{text}`")))
+    };
+    let ports = node.list()?.iter().map(|item| {
+        let Kind::Map(_) = &item.kind else {
+            return Ok(json!({ "number": number(item)?, "protocol": "http", "name": "default_port" }));
+        };
+        only(item, &["number", "protocol", "name"])?;
+        Ok(json!({
+            "number": member(item, "number", number)?.ok_or_else(|| Problem::at(item.line, "has no `number`"))?,
+            "protocol": member(item, "protocol", |value| one_of(value, &["http", "https"]))?.unwrap_or("http".into()),
+            "name": member(item, "name", Node::text)?.unwrap_or("default_port".into()),
+        }))
+    });
+    ports.collect::<Result<Vec<Value>, Problem>>().map(Value::Array)
+}
+
 /// A name, or a map.
 pub(super) fn image(node: &Node) -> Result<Value, Problem> {
     let Kind::Map(_) = &node.kind else {
@@ -196,11 +216,11 @@ pub(super) fn image(node: &Node) -> Result<Value, Problem> {
             "pull_policy": null,
         }));
     };
-    only(node, &["name", "entrypoint", "pull_policy", "docker", "kubernetes"])?;
+    only(node, &["name", "entrypoint", "ports", "pull_policy", "docker", "kubernetes"])?;
     Ok(json!({
         "name": name_of(node)?,
         "entrypoint": member(node, "entrypoint", list_of_texts)?,
-        "ports": [],
+        "ports": member(node, "ports", ports)?.unwrap_or(json!([])),
         "executor_opts": executor_options(node)?,
         "pull_policy": member(node, "pull_policy", pull_policy)?,
     }))
@@ -229,7 +249,17 @@ pub(super) fn services(node: &Node) -> Result<Vec<Value>, Problem> {
             };
             only(
                 item,
-                &["name", "alias", "entrypoint", "command", "variables", "pull_policy", "docker", "kubernetes"],
+                &[
+                    "name",
+                    "alias",
+                    "entrypoint",
+                    "command",
+                    "ports",
+                    "variables",
+                    "pull_policy",
+                    "docker",
+                    "kubernetes",
+                ],
             )?;
             let variables: Vec<Value> = member(item, "variables", variables)?
                 .unwrap_or_default()
@@ -241,7 +271,7 @@ pub(super) fn services(node: &Node) -> Result<Vec<Value>, Problem> {
                 "alias": member(item, "alias", Node::text)?,
                 "entrypoint": member(item, "entrypoint", list_of_texts)?,
                 "command": member(item, "command", list_of_texts)?,
-                "ports": [],
+                "ports": member(item, "ports", ports)?.unwrap_or(json!([])),
                 "variables": variables,
                 "executor_opts": executor_options(item)?,
                 "pull_policy": member(item, "pull_policy", pull_policy)?,

@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::faults::Fault;
 use crate::plan::Variable;
 use crate::settings::Settings;
+use crate::tls::Tls;
 use crate::{Error, FakeGitlab, start};
 
 /// Collects what a server shall serve; `start` starts it.
@@ -19,6 +21,8 @@ pub struct Builder {
     pub(crate) runner_token: Option<String>,
     pub(crate) private_token: Option<String>,
     pub(crate) read_only_token: Option<String>,
+    pub(crate) faults: Vec<Fault>,
+    pub(crate) tls: Option<Tls>,
     /// What jobs are told the server's address is.
     pub(crate) external_url: Option<String>,
     /// What clients are told the object storage's address is.
@@ -38,6 +42,8 @@ impl Default for Builder {
             runner_token: None,
             private_token: None,
             read_only_token: None,
+            faults: Vec::new(),
+            tls: None,
             external_url: None,
             storage_url: None,
             project_timeout: 3600,
@@ -86,6 +92,18 @@ impl Builder {
     /// The token of a user who may only read. Made up by default.
     pub fn read_only_token(mut self, token: impl Into<String>) -> Self {
         self.read_only_token = Some(token.into());
+        self
+    }
+
+    /// A fault that is in force from the start.
+    pub fn fault(mut self, fault: Fault) -> Self {
+        self.faults.push(fault);
+        self
+    }
+
+    /// Serves over TLS, with a certificate that something is wrong with.
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
         self
     }
 

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use fake_gitlab::{Builder, FakeGitlab, Variable};
+use fake_gitlab::{Builder, FakeGitlab, Fault, Settings, Tls, Variable};
+use serde_json::json;
 
 /// A GitLab that is a program: the runner API, Git over HTTP, artifacts and the job API of users.
 ///
@@ -126,6 +127,22 @@ pub(crate) struct Server {
     /// Accept final states only at the second call, as while a log is being archived
     #[arg(long)]
     live_trace: bool,
+    /// Any rule of the instance, as PUT /-/fake/settings takes it; may be repeated. VALUE is JSON,
+    /// or a text
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
+    settings: Vec<(String, serde_json::Value)>,
+    /// A fault that is in force from the start, as PUT /-/fake/faults takes it; may be repeated
+    #[arg(long = "fault", value_name = "JSON", value_parser = fault)]
+    faults: Vec<Fault>,
+    /// Serve over TLS with a certificate that is wrong in this way; its file is told on stdout
+    #[arg(long, value_name = "WHAT", value_parser = tls)]
+    tls: Option<Tls>,
+    /// Token of a user who may only read; made up if not given
+    #[arg(long, value_name = "TOKEN", env = "FAKE_GITLAB_READ_ONLY_TOKEN", hide_env_values = true)]
+    read_only_token: Option<String>,
+    /// The object storage's address as jobs see it, if they reach it another way than it listens
+    #[arg(long, value_name = "URL", value_parser = address)]
+    storage_url: Option<String>,
     /// Timeout of jobs that set none, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 3600, value_parser = clap::value_parser!(u64).range(1..))]
     job_timeout: u64,
@@ -162,6 +179,26 @@ impl Server {
         if let Some(url) = &self.external_url {
             builder = builder.external_url(url);
         }
+        if let Some(url) = &self.storage_url {
+            builder = builder.storage_url(url);
+        }
+        if let Some(tls) = self.tls {
+            builder = builder.tls(tls);
+        }
+        for fault in &self.faults {
+            builder = builder.fault(fault.clone());
+        }
+        for (name, value) in &self.settings {
+            builder = builder.settings(|settings| {
+                // Checked alone when the option was read, and settings do not depend on each other.
+                if let Ok(changed) = settings.with(&json!({ name: value })) {
+                    *settings = changed;
+                }
+            });
+        }
+        if let Some(token) = &self.read_only_token {
+            builder = builder.read_only_token(token);
+        }
         if let Some(token) = &self.registration_token {
             builder = builder.registration_token(token);
         }
@@ -182,6 +219,25 @@ fn pair(text: &str) -> Result<(String, String), String> {
         return Err(format!("`{key}` is no name of letters, digits and `_`"));
     }
     Ok((key.to_owned(), value.to_owned()))
+}
+
+fn setting(text: &str) -> Result<(String, serde_json::Value), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    let value = serde_json::from_str(value).unwrap_or_else(|_| json!(value));
+    Settings::default().with(&json!({ name: value })).map_err(|problem| problem.to_string())?;
+    Ok((name.to_owned(), value))
+}
+
+fn fault(text: &str) -> Result<Fault, String> {
+    serde_json::from_str(text).map_err(|problem| problem.to_string())
+}
+
+fn tls(text: &str) -> Result<Tls, String> {
+    match text {
+        "self-signed" => Ok(Tls::SelfSigned),
+        "wrong-host" => Ok(Tls::WrongHost),
+        _ => Err("expected `self-signed` or `wrong-host`".to_owned()),
+    }
 }
 
 fn project(text: &str) -> Result<(String, PathBuf), String> {

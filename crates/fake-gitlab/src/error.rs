@@ -20,6 +20,9 @@ pub enum Error {
     /// The kernel gave no random bytes for tokens.
     #[error("draw a random token: {0}")]
     Random(std::io::Error),
+    /// No certificate could be made.
+    #[error("make a certificate: {0}")]
+    Certificate(String),
     /// A file could not be read or written.
     #[error("{action} `{path}`: {source}")]
     File {

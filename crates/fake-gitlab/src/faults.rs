@@ -21,9 +21,12 @@ pub struct Fault {
     /// The first matching request to be hit, counted from 1.
     #[serde(default = "one")]
     pub nth: u64,
-    /// How many from there on.
-    #[serde(default = "one")]
-    pub count: u64,
+    /// Only every so many of those from there on; 0 and 1 hit each of them.
+    #[serde(default)]
+    pub every: u64,
+    /// How many are hit; if not given one, or with `every` all.
+    #[serde(default)]
+    pub count: Option<u64>,
     /// What is done.
     pub action: Action,
 }
@@ -48,6 +51,9 @@ pub struct Action {
     /// Answer with this status instead of doing what was asked.
     #[serde(default)]
     pub status: Option<u16>,
+    /// Answer with 416 and this length of the log in `Range`.
+    #[serde(default)]
+    pub offset: Option<u64>,
     /// Body of that answer.
     #[serde(default)]
     pub body: Option<String>,
@@ -62,13 +68,17 @@ pub struct Action {
 pub enum Cut {
     /// The request has had no effect.
     Before,
+    /// Half of the request's body was read; it has had no effect.
+    Request,
+    /// Half of the answer's body was sent.
+    Response,
     /// The request was carried out and only its answer is lost.
     After,
 }
 
 fn cut_or_flag<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Cut>, D::Error> {
     #[derive(Deserialize)]
-    #[serde(untagged, expecting = "expected `before`, `after`, true or false")]
+    #[serde(untagged, expecting = "expected `before`, `request`, `response`, `after`, true or false")]
     enum Spelling {
         Flag(bool),
         Named(Cut),
@@ -84,7 +94,14 @@ impl Fault {
     /// Hits the first request with this method and path (see [`Fault::path`]); it does nothing
     /// until told what.
     pub fn on(method: &str, path: &str) -> Self {
-        Self { method: Some(method.to_owned()), path: path.to_owned(), nth: 1, count: 1, action: Action::default() }
+        Self {
+            method: Some(method.to_owned()),
+            path: path.to_owned(),
+            nth: 1,
+            every: 0,
+            count: None,
+            action: Action::default(),
+        }
     }
 
     /// Begins with the n-th matching request, counted from 1.
@@ -96,13 +113,26 @@ impl Fault {
     /// Hits this many requests.
     #[must_use]
     pub fn times(self, count: u64) -> Self {
-        Self { count, ..self }
+        Self { count: Some(count), ..self }
+    }
+
+    /// Hits every so many matching requests, without an end unless [`Fault::times`] sets one.
+    #[must_use]
+    pub fn every(self, every: u64) -> Self {
+        Self { every, ..self }
     }
 
     /// Answers with a status.
     #[must_use]
     pub fn status(mut self, status: u16) -> Self {
         self.action.status = Some(status);
+        self
+    }
+
+    /// Answers with 416 and says that the log has this length.
+    #[must_use]
+    pub fn offset(mut self, length: u64) -> Self {
+        self.action.offset = Some(length);
         self
     }
 
@@ -139,6 +169,14 @@ impl Fault {
     pub fn lose_trace(mut self) -> Self {
         self.action.lose_trace = true;
         self
+    }
+
+    /// Whether the request that is the `seen`-th matching one, counted from 1, is hit.
+    fn is_due(&self, seen: u64) -> bool {
+        let Some(past) = seen.checked_sub(self.nth) else { return false };
+        let step = self.every.max(1);
+        let count = self.count.unwrap_or(if self.every > 0 { u64::MAX } else { 1 });
+        past.is_multiple_of(step) && past / step < count
     }
 
     fn matches(&self, method: &str, path: &str) -> bool {
@@ -186,8 +224,7 @@ impl Faults {
                 continue;
             }
             *seen += 1;
-            let due = *seen >= fault.nth && *seen - fault.nth < fault.count;
-            if due && hit.is_none() {
+            if fault.is_due(*seen) && hit.is_none() {
                 hit = Some(fault.action.clone());
             }
         }
@@ -225,6 +262,8 @@ mod tests {
             (r#"{"cut":true}"#, Some(Cut::Before)),
             (r#"{"cut":"before"}"#, Some(Cut::Before)),
             (r#"{"cut":"after"}"#, Some(Cut::After)),
+            (r#"{"cut":"request"}"#, Some(Cut::Request)),
+            (r#"{"cut":"response"}"#, Some(Cut::Response)),
         ] {
             let action: Action = serde_json::from_str(text).unwrap();
             assert_eq!(action.cut, cut, "{text}");
@@ -240,5 +279,13 @@ mod tests {
         let hits: Vec<bool> = (0..5).map(|_| faults.hit("PUT", "/x").is_some()).collect();
         assert_eq!(hits, [false, true, true, false, false]);
         assert!(faults.hit("GET", "/x").is_none());
+    }
+
+    #[test]
+    fn every_third_request_is_hit_from_the_named_one_on() {
+        let faults = Faults::default();
+        faults.add(Fault::on("PUT", "/x").nth(2).every(3).status(500));
+        let hits: Vec<bool> = (0..8).map(|_| faults.hit("PUT", "/x").is_some()).collect();
+        assert_eq!(hits, [false, true, false, false, true, false, false, true]);
     }
 }

@@ -28,7 +28,7 @@ pub(crate) fn command() -> Command {
 }
 
 /// Runs git in a repository and gives its stdout.
-async fn run<A: AsRef<OsStr>>(repository: &Path, args: &[A]) -> Result<Vec<u8>, Error> {
+pub(crate) async fn run<A: AsRef<OsStr>>(repository: &Path, args: &[A]) -> Result<Vec<u8>, Error> {
     let output = command().arg("-C").arg(repository).args(args).output().await.map_err(Error::GitMissing)?;
     if output.status.success() {
         return Ok(output.stdout);
@@ -41,7 +41,7 @@ async fn run<A: AsRef<OsStr>>(repository: &Path, args: &[A]) -> Result<Vec<u8>, 
     })
 }
 
-async fn text<A: AsRef<OsStr>>(repository: &Path, args: &[A]) -> Result<String, Error> {
+pub(crate) async fn text<A: AsRef<OsStr>>(repository: &Path, args: &[A]) -> Result<String, Error> {
     let bytes = run(repository, args).await?;
     Ok(String::from_utf8_lossy(&bytes).trim_end_matches('\n').to_owned())
 }

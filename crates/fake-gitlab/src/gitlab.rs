@@ -1,6 +1,7 @@
 //! A running server as tests see it: enqueue, wait, look, misbehave.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tempfile::TempDir;
@@ -23,6 +24,8 @@ use crate::{Error, payload, pipelines, progress};
 pub struct FakeGitlab {
     pub(crate) shared: Arc<Shared>,
     pub(crate) runner_token: String,
+    /// PEM, in the scratch folder.
+    pub(crate) certificate: Option<PathBuf>,
     /// Owns the listener and all connections; none once stopped.
     pub(crate) serving: Option<JoinHandle<()>>,
     pub(crate) stop: CancellationToken,
@@ -58,9 +61,14 @@ impl FakeGitlab {
         }
     }
 
-    /// The address it listens on, `http://127.0.0.1:PORT`.
+    /// The address it listens on, `http://127.0.0.1:PORT`, or `https` with TLS.
     pub fn url(&self) -> &str {
         &self.shared.local_url
+    }
+
+    /// The file with the server's certificate as PEM, if it has one.
+    pub fn certificate(&self) -> Option<&Path> {
+        self.certificate.as_deref()
     }
 
     /// Token of the runner that is there from the start; it takes every untagged job.

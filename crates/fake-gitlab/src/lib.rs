@@ -24,9 +24,9 @@
 //! | `plan`, `spec`, `ci` | jobs before they run: raw ones, and those of `.gitlab-ci.yml` |
 //! | `payload`, `variables` | the answer to a job request |
 //! | `routes` | the HTTP interface, one file per group of endpoints |
-//! | `git` | bare copies of the repositories |
+//! | `git`, `repository` | bare copies of the repositories, and what users read of them |
 //! | `params`, `api_error`, `token`, `clock`, `duration`, `dotenv`, `artifact_types`, `jwt` | GitLab's spellings of small things |
-//! | `server`, `record`, `faults` | connections, the record of requests, deliberate misbehaviour |
+//! | `server`, `tls`, `record`, `faults`, `misbehave` | connections, the record of requests, deliberate misbehaviour |
 
 mod api_error;
 mod artifact_types;
@@ -42,6 +42,7 @@ mod git;
 mod gitlab;
 mod job;
 mod jwt;
+mod misbehave;
 mod params;
 mod payload;
 mod pipelines;
@@ -51,6 +52,7 @@ mod project;
 mod queue;
 mod rate_limit;
 mod record;
+mod repository;
 mod routes;
 mod runner;
 mod server;
@@ -59,6 +61,7 @@ mod shared;
 mod spec;
 mod start;
 mod state;
+mod tls;
 mod token;
 mod variables;
 
@@ -74,6 +77,7 @@ pub use crate::runner::{RunnerSpec, RunnerType};
 pub use crate::settings::Settings;
 pub use crate::spec::JobSpec;
 pub use crate::state::Event;
+pub use crate::tls::Tls;
 
 /// Path of the built-in project that raw jobs without a repository belong to.
 pub const RAW_PROJECT: &str = "fake/jobs";

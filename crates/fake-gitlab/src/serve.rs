@@ -72,13 +72,16 @@ async fn follow(follower: Option<&mut Follower<'_>>) -> Result<std::convert::Inf
 
 async fn start(options: &Server) -> Result<FakeGitlab, Error> {
     let gitlab = options.builder().start().await?;
-    let text = format!(
+    let mut text = format!(
         "{}\nregistration-token: {}\nrunner-token: {}\nprivate-token: {}\n",
         gitlab.url(),
         gitlab.registration_token(),
         gitlab.runner_token(),
         gitlab.private_token(),
     );
+    if let Some(path) = gitlab.certificate() {
+        text.push_str(&format!("tls-certificate: {}\n", path.display()));
+    }
     let mut stdout = std::io::stdout().lock();
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|source| Error::File {
         action: "write",

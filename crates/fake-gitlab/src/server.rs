@@ -6,18 +6,19 @@ use std::time::{Duration, Instant, SystemTime};
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use axum::http::{HeaderValue, Request, Response, header};
 use futures::StreamExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
-use crate::faults::{Action, Cut};
-use crate::job::Trace;
+use crate::misbehave::{ConnectionCut, misbehave};
 use crate::record::{Record, own_headers};
 use crate::shared::Shared;
 use crate::token;
@@ -31,20 +32,21 @@ const REQUEST_ID: &str = "x-request-id";
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub(crate) IpAddr);
 
-/// Ends the connection without an answer.
-#[derive(Debug, thiserror::Error)]
-#[error("cut on purpose")]
-struct ConnectionCut;
-
 /// Serves until told to stop; its connections end with it.
-pub(crate) async fn serve(listener: TcpListener, router: Router, shared: Arc<Shared>, stop: CancellationToken) {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    router: Router,
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    connections.spawn(converse(stream, peer.ip(), router.clone(), Arc::clone(&shared)));
+                    connections.spawn(converse(stream, tls.clone(), peer.ip(), router.clone(), Arc::clone(&shared)));
                 }
                 Err(problem) => {
                     tracing::warn!("accept: {problem}");
@@ -58,10 +60,22 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, shared: Arc<Sha
     connections.shutdown().await;
 }
 
-async fn converse(stream: TcpStream, peer: IpAddr, router: Router, shared: Arc<Shared>) {
+async fn converse(stream: TcpStream, tls: Option<TlsAcceptor>, peer: IpAddr, router: Router, shared: Arc<Shared>) {
     if let Err(problem) = stream.set_nodelay(true) {
         tracing::debug!("nodelay: {problem}");
     }
+    let Some(tls) = tls else { return exchange(stream, peer, router, shared).await };
+    match tls.accept(stream).await {
+        Ok(stream) => exchange(stream, peer, router, shared).await,
+        // That clients refuse the certificate is what a wrong one is for.
+        Err(problem) => tracing::debug!("handshake with {peer}: {problem}"),
+    }
+}
+
+async fn exchange<S>(stream: S, peer: IpAddr, router: Router, shared: Arc<Shared>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let service = service_fn(move |request| answer(request, peer, router.clone(), Arc::clone(&shared)));
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -131,7 +145,7 @@ fn name_request(response: &mut Response<Body>, given: Option<&HeaderValue>) {
     }
 }
 
-async fn call(router: &mut Router, request: Request<Body>) -> Response<Body> {
+pub(crate) async fn call(router: &mut Router, request: Request<Body>) -> Response<Body> {
     match router.call(request).await {
         Ok(response) => response,
         Err(never) => match never {},
@@ -148,50 +162,4 @@ fn observed(body: Body, seen: Arc<Mutex<Seen>>, keep: bool) -> Body {
             seen.kept.extend_from_slice(chunk);
         }
     }))
-}
-
-async fn misbehave(
-    shared: &Shared,
-    router: &mut Router,
-    request: Request<Body>,
-    path: &str,
-    action: Action,
-) -> Result<Response<Body>, ConnectionCut> {
-    if action.delay_ms > 0 {
-        tokio::time::sleep(Duration::from_millis(action.delay_ms)).await;
-    }
-    if action.lose_trace {
-        let id = path.split('/').find_map(|segment| segment.parse::<u64>().ok());
-        shared.write(|world| {
-            if let Some(job) = id.and_then(|id| world.jobs.get_mut(&id)) {
-                job.trace = Trace::default();
-            }
-        });
-    }
-    if action.cut == Some(Cut::Before) {
-        return Err(ConnectionCut);
-    }
-    let mut response = match action.status {
-        None => call(router, request).await,
-        Some(status) => {
-            // Read to the end, so that the client sees the answer and not a reset.
-            let mut body = request.into_body().into_data_stream();
-            while let Some(Ok(_)) = body.next().await {}
-            let mut response = Response::new(Body::from(action.body.unwrap_or_default()));
-            *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            response
-        }
-    };
-    if action.cut == Some(Cut::After) {
-        return Err(ConnectionCut);
-    }
-    for (name, value) in &action.headers {
-        match (name.parse::<HeaderName>(), HeaderValue::from_str(value)) {
-            (Ok(name), Ok(value)) => {
-                response.headers_mut().insert(name, value);
-            }
-            _ => tracing::warn!("fault header `{name}` is not a header"),
-        }
-    }
-    Ok(response)
 }

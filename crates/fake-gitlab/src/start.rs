@@ -12,7 +12,7 @@ use crate::project::{Group, Project};
 use crate::runner::RunnerSpec;
 use crate::shared::{Addresses, Shared};
 use crate::state::World;
-use crate::{Error, FakeGitlab, RAW_PROJECT, git, routes, server, token};
+use crate::{Error, FakeGitlab, RAW_PROJECT, git, routes, server, tls, token};
 
 /// Depth of clones that GitLab gives new projects.
 const DEFAULT_DEPTH: u64 = 20;
@@ -41,20 +41,26 @@ pub(crate) async fn start(builder: Builder) -> Result<FakeGitlab, Error> {
 
     let storage = TcpListener::bind((address.ip(), 0)).await.map_err(listen_error)?;
     let storage_address = storage.local_addr().map_err(listen_error)?;
+    let (tls, certificate) = builder.tls.map(|tls| tls::acceptor(tls, address.ip())).transpose()?.unzip();
+    let certificate = certificate.map(|pem| keep_certificate(scratch.path(), &pem)).transpose()?;
     let addresses = Addresses {
         external: external_url,
-        local: format!("http://{address}"),
+        local: match tls {
+            Some(_) => format!("https://{address}"),
+            None => format!("http://{address}"),
+        },
         storage: builder.storage_url.unwrap_or_else(|| format!("http://{storage_address}")),
     };
     let shared = Arc::new(Shared::new(addresses, token::hex()?, scratch.path().to_owned(), world));
     let stop = CancellationToken::new();
-    let serve = |listener, router| server::serve(listener, router, Arc::clone(&shared), stop.clone());
-    let gitlab = serve(listener, routes::router(Arc::clone(&shared)));
-    let storage = serve(storage, routes::storage::router(Arc::clone(&shared)));
+    shared.faults.set(builder.faults);
+    let serve = |listener, tls, router| server::serve(listener, tls, router, Arc::clone(&shared), stop.clone());
+    let gitlab = serve(listener, tls, routes::router(Arc::clone(&shared)));
+    let storage = serve(storage, None, routes::storage::router(Arc::clone(&shared)));
     let serving = tokio::spawn(async move {
         tokio::join!(gitlab, storage);
     });
-    Ok(FakeGitlab { shared, runner_token, serving: Some(serving), stop, _scratch: scratch })
+    Ok(FakeGitlab { shared, runner_token, certificate, serving: Some(serving), stop, _scratch: scratch })
 }
 
 /// Copies the repositories, and adds their projects and the one of raw jobs.
@@ -123,6 +129,15 @@ fn add_groups(world: &mut World, path: &str) -> Result<u64, Error> {
         parent = Some(id);
     }
     Ok(parent.unwrap_or_default())
+}
+
+/// Writes the certificate where clients can be pointed at it.
+fn keep_certificate(scratch: &Path, pem: &str) -> Result<PathBuf, Error> {
+    let path = scratch.join("certificate.pem");
+    match std::fs::write(&path, pem) {
+        Ok(()) => Ok(path),
+        Err(source) => Err(Error::File { action: "write", path, source }),
+    }
 }
 
 fn given_or_random(given: Option<String>, prefix: &str) -> Result<String, Error> {

@@ -14,6 +14,7 @@ mod pipelines;
 mod project_variables;
 mod projects;
 mod registration;
+mod repository;
 mod request;
 mod runners;
 pub(crate) mod storage;
@@ -68,7 +69,8 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/user/runners", post(registration::create))
         .route("/runners", get(user_runners::list))
         .route("/runners/all", get(user_runners::list))
-        .route("/runners/{id}", get(user_runners::get))
+        .route("/metadata", get(projects::version))
+        .route("/runners/{id}", get(user_runners::get).put(user_runners::update).delete(user_runners::delete))
         .route("/runners/{id}/managers", get(user_runners::managers))
         .route("/runners/{id}/jobs", get(user_runners::jobs))
         .route("/projects", get(projects::list))
@@ -89,7 +91,8 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/groups/{id}", get(groups::get))
         .route("/projects/{id}/pipeline", post(pipelines::create))
         .route("/projects/{id}/pipelines", get(pipelines::list))
-        .route("/projects/{id}/pipelines/{pipeline}", get(pipelines::get))
+        .route("/projects/{id}/pipelines/latest", get(pipelines::latest))
+        .route("/projects/{id}/pipelines/{pipeline}", get(pipelines::get).delete(pipelines::delete))
         .route("/projects/{id}/pipelines/{pipeline}/jobs", get(pipelines::jobs))
         .route("/projects/{id}/pipelines/{pipeline}/variables", get(pipelines::list_variables))
         .route("/projects/{id}/pipelines/{pipeline}/cancel", post(pipelines::cancel))
@@ -98,6 +101,17 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/projects/{id}/jobs/{job}", get(user_jobs::get))
         .route("/projects/{id}/jobs/{job}/trace", get(user_jobs::trace))
         .route("/projects/{id}/jobs/{job}/artifacts", get(user_jobs::artifacts))
+        .route("/projects/{id}/jobs/{job}/artifacts/{*path}", get(user_jobs::artifact_file))
+        .route("/projects/{id}/repository/branches", get(repository::branches))
+        .route("/projects/{id}/repository/branches/{branch}", get(repository::branch))
+        .route("/projects/{id}/repository/tags", get(repository::tags))
+        .route("/projects/{id}/repository/tags/{tag}", get(repository::tag))
+        .route("/projects/{id}/repository/commits", get(repository::commits))
+        .route("/projects/{id}/repository/commits/{commit}", get(repository::commit))
+        .route("/projects/{id}/repository/tree", get(repository::tree))
+        .route("/projects/{id}/repository/files/{path}", get(repository::file))
+        .route("/projects/{id}/repository/files/{path}/raw", get(repository::raw_file))
+        .route("/projects/{id}/ci/lint", get(repository::lint).post(repository::lint))
         .route("/projects/{id}/jobs/{job}/cancel", post(user_jobs::cancel))
         .route("/projects/{id}/jobs/{job}/retry", post(user_jobs::retry))
         .route("/projects/{id}/jobs/{job}/play", post(user_jobs::play))

@@ -19,6 +19,9 @@ pub(super) fn page(items: &[Value], params: &Params, url: &str) -> Result<Respon
         return Err(ApiError::parameter("per_page does not have a valid value"));
     }
     let size = size.min(LARGEST);
+    if params.text("pagination").as_deref() == Some("keyset") {
+        return by_key(items, params, url, usize::try_from(size).unwrap_or_default());
+    }
     let total = i64::try_from(items.len()).unwrap_or(i64::MAX);
     let last = (total + size - 1) / size;
     let shown: Vec<&Value> = items
@@ -47,5 +50,25 @@ pub(super) fn page(items: &[Value], params: &Params, url: &str) -> Result<Respon
     add("x-next-page", text(next));
     add("x-prev-page", text(previous));
     add("link", links.join(", "));
+    Ok((headers, Json(shown)).into_response())
+}
+
+/// The same by key: the link to what follows names the last item, so that nothing is counted and
+/// new items move nothing.
+fn by_key(items: &[Value], params: &Params, url: &str, size: usize) -> Result<Response, ApiError> {
+    let after = params.integer("cursor")?;
+    let start = match after {
+        None => 0,
+        Some(id) => items.iter().position(|item| item["id"].as_i64() == Some(id)).map_or(items.len(), |at| at + 1),
+    };
+    let shown: Vec<&Value> = items.iter().skip(start).take(size).collect();
+    let mut headers = HeaderMap::new();
+    let is_more = start + shown.len() < items.len();
+    if let Some(last) = shown.last().and_then(|item| item["id"].as_i64()).filter(|_| is_more) {
+        let link = format!("<{url}?pagination=keyset&per_page={size}&cursor={last}>; rel=\"next\"");
+        if let Ok(link) = HeaderValue::from_str(&link) {
+            headers.insert(HeaderName::from_static("link"), link);
+        }
+    }
     Ok((headers, Json(shown)).into_response())
 }

@@ -177,10 +177,55 @@ pub(crate) async fn list(
             .filter(|pipeline| pipeline.project == project)
             .map(|pipeline| summary(world, pipeline, shared.external_url()))
             .filter(|shown| ["ref", "sha", "status", "source"].iter().all(|name| is_wanted(name, &shown[name])));
-        Ok(shown.collect())
+        let mut shown: Vec<Value> = shown.filter(|shown| in_scope(shown, params.text("scope").as_deref())).collect();
+        if params.text("sort").as_deref() == Some("asc") {
+            shown.reverse();
+        }
+        Ok(shown)
     })?;
     let url = format!("{}/api/v4/projects/{project}/pipelines", shared.external_url());
     page(&items, &params, &url)
+}
+
+/// Whether a pipeline is in `running`, `pending`, `finished`, `branches` or `tags`.
+fn in_scope(shown: &Value, scope: Option<&str>) -> bool {
+    let status = shown["status"].as_str().unwrap_or_default();
+    match scope {
+        Some(scope @ ("running" | "pending")) => status == scope,
+        Some("finished") => ["success", "failed", "canceled"].contains(&status),
+        _ => true,
+    }
+}
+
+/// `GET /projects/:id/pipelines/latest`: the newest one of `ref`, else of the default branch.
+pub(crate) async fn latest(
+    _: User,
+    State(shared): State<Arc<Shared>>,
+    Path(project): Path<String>,
+    params: Params,
+) -> Result<Json<Value>, ApiError> {
+    shared.read(|world| {
+        let project = projects::find(world, &project)?;
+        let name = params.text("ref").unwrap_or_else(|| project.default_branch.clone());
+        let mut pipelines = world.pipelines.values().rev();
+        let found = pipelines.find(|pipeline| pipeline.project == project.id && pipeline.ref_name == name);
+        let pipeline = found.ok_or_else(|| ApiError::not_found("Pipeline"))?;
+        Ok(Json(details(world, pipeline, shared.external_url())))
+    })
+}
+
+/// `DELETE /projects/:id/pipelines/:pipeline_id`, with its jobs.
+pub(crate) async fn delete(
+    _: Writer,
+    State(shared): State<Arc<Shared>>,
+    Path((project, id)): Path<(String, String)>,
+) -> Result<StatusCode, ApiError> {
+    shared.write(|world| {
+        let id = find(world, &project, &id)?.id;
+        world.pipelines.remove(&id);
+        world.jobs.retain(|_, job| job.pipeline != id);
+        Ok(StatusCode::NO_CONTENT)
+    })
 }
 
 /// `GET /projects/:id/pipelines/:pipeline_id`.

@@ -1,5 +1,6 @@
 //! Jobs of the user-facing API.
 
+use std::io::Read;
 use std::sync::Arc;
 
 use axum::Json;
@@ -12,6 +13,7 @@ use crate::api_error::ApiError;
 use crate::clock::{seconds, stamp, stamp_or_null};
 use crate::job::{Job, JobStatus, Trace};
 use crate::params::Params;
+use crate::project::Commit;
 use crate::shared::Shared;
 use crate::state::World;
 
@@ -67,7 +69,7 @@ pub(super) fn job_json(world: &World, job: &Job, external_url: &str) -> Value {
         "duration": job.started_at.and_then(|start| seconds(Some(start), job.finished_at)),
         "queued_duration": job.queued_at.and_then(|at| seconds(Some(at), job.started_at.or(job.finished_at))),
         "user": user_json(external_url),
-        "commit": pipeline.map(|pipeline| commit_json(pipeline, external_url, path)),
+        "commit": pipeline.map(|pipeline| commit_json(&pipeline.commit, external_url, path)),
         "pipeline": pipeline.map(|pipeline| pipelines::summary(world, pipeline, external_url)),
         "web_url": format!("{external_url}/{path}/-/jobs/{}", job.id),
         "project": { "ci_job_token_scope_enabled": false },
@@ -87,8 +89,8 @@ pub(super) fn job_json(world: &World, job: &Job, external_url: &str) -> Value {
     shown
 }
 
-fn commit_json(pipeline: &crate::project::Pipeline, external_url: &str, path: &str) -> Value {
-    let commit = &pipeline.commit;
+/// A commit as the API shows it.
+pub(super) fn commit_json(commit: &Commit, external_url: &str, path: &str) -> Value {
     json!({
         "id": commit.sha,
         "short_id": commit.sha.get(..8),
@@ -172,6 +174,27 @@ pub(crate) async fn artifacts(
         archive.ok_or_else(|| ApiError::message(StatusCode::NOT_FOUND, "404 Not Found"))
     })?;
     send_file(&path, "artifacts.zip").await
+}
+
+/// `GET /projects/:id/jobs/:job_id/artifacts/:path`: one file of the archive.
+pub(crate) async fn artifact_file(
+    _: User,
+    State(shared): State<Arc<Shared>>,
+    Path((project, id, path)): Path<(String, String, String)>,
+) -> Result<Response, ApiError> {
+    let not_found = || ApiError::message(StatusCode::NOT_FOUND, "404 Not Found");
+    let archive = shared.read(|world| {
+        let archive = find(world, &project, &id)?.archive(world.now());
+        archive.map(|archive| archive.path.clone()).ok_or_else(not_found)
+    })?;
+    let read = tokio::task::spawn_blocking(move || {
+        let mut zip = zip::ZipArchive::new(std::fs::File::open(archive).ok()?).ok()?;
+        let mut bytes = Vec::new();
+        zip.by_name(&path).ok()?.read_to_end(&mut bytes).ok()?;
+        Some(bytes)
+    });
+    let bytes = read.await.map_err(ApiError::internal)?.ok_or_else(not_found)?;
+    Ok(([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response())
 }
 
 fn created(world: &World, shared: &Shared, id: u64) -> Result<Response, ApiError> {

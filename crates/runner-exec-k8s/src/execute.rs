@@ -43,7 +43,15 @@ pub(crate) async fn execute(world: &Arc<World>, job: Job) -> anyhow::Result<Stat
         None => Journal::default(),
     };
     let events = Events::new(&job, &journal, world.output.clone(), world.format);
-    let mut execution = Execution { world, job: &job, folder: folder.as_ref(), events, section: None, said_last: journal.said_last, made: None };
+    let mut execution = Execution {
+        world,
+        job: &job,
+        folder: folder.as_ref(),
+        events,
+        section: None,
+        said_last: journal.said_last,
+        made: None,
+    };
     execution.run(journal).await
 }
 

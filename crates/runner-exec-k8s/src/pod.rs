@@ -146,7 +146,7 @@ fn assemble(input: &PodInput<'_>, config: &Kubernetes, notes: &mut Vec<Note>) ->
 
     let builds_dir = directory(input, "builds_dir", &input.runner.builds_dir, "/builds")?;
     let cache_dir = directory(input, "cache_dir", &input.runner.cache_dir, "/cache")?;
-    let volumes = Volumes::plan(&config.volumes, input.variables, &name, &builds_dir, notes)?;
+    let volumes = Volumes::plan(&config.volumes, input.variables, &name, &builds_dir, &cache_dir, notes)?;
     let draft = Draft { input, config, builds_dir, cache_dir, volumes, resources, pull };
     let mut early = EarlySecret { name: format!("{name}-early"), data: BTreeMap::new() };
     let mut containers = vec![

@@ -42,7 +42,7 @@ use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch as level;
 
-use self::build::Container;
+use self::build::Build;
 use self::control::Control;
 use self::course::Course;
 use self::failure::Failure;
@@ -100,30 +100,36 @@ async fn run(
     let control = control::follow(&args.annotations)?;
     let line = arrival(&args.job).await?;
     let payload = Payload::parse(&line.payload)?;
-    let limits = Limits::new(control.clone(), Duration::from_secs(payload.timeout_secs()));
+    let timeout = Duration::from_secs(payload.timeout_secs());
     let authorities = args.job.with_file_name(SECRET_CA_KEY);
     let authorities = match fs::read_to_string(&authorities) {
         Ok(pem) => pem,
         Err(err) if err.kind() == io::ErrorKind::NotFound => String::new(),
         Err(err) => return Err(doing(format!("read `{}`", authorities.display()))(err)),
     };
-    let job = match Job::new(line, payload, authorities, args) {
-        Ok(job) => job,
+    let (job, log) = match Job::new(line, payload, authorities, args) {
+        Ok(job) => {
+            let log = open_log(args, &job);
+            (Ok(job), log)
+        }
         Err(err) => {
             let masker = Masker::new([""; 0], DEFAULT_PREFIXES);
             let log = Log::create(&args.spool, u64::from(u32::MAX), &masker, Stamps::On);
-            let log = log.map_err(doing("create the log's spool"))?;
-            log.started();
-            let failure = Failure::new(err.to_string(), FailureReason::RunnerConfigurationError);
-            let build = Container::awaited(&args.share, share, log.clone());
-            return finish(args, &log, control, build, Err(failure)).await;
+            (Err(Failure::new(err.to_string(), FailureReason::RunnerConfigurationError)), log)
         }
     };
-    let log = open_log(args, &job).map_err(doing("create the log's spool"))?;
+    let log = log.map_err(doing("create the log's spool"))?;
     let log = known_log.get_or_init(|| log).clone();
     replays(&log, control.clone());
+    // Not begun before the build container is there: where its image cannot be pulled, another pod may still run the job.
+    let build =
+        Build::connect(&args.share, share, log.clone()).await.map_err(doing("connect to the build container"))?;
     log.started();
-    let build = Container::awaited(&args.share, share, log.clone());
+    let job = match job {
+        Ok(job) => job,
+        Err(failure) => return finish(args, &log, control, Some(build), Err(failure)).await,
+    };
+    let limits = Limits::new(control.clone(), timeout);
     let local = Local::new(reaper, shell, log.clone());
     let (build, result) = Course::new(&job, log.clone(), limits, local, build).run(&args.via).await;
     finish(args, &log, control, build, result).await
@@ -175,7 +181,7 @@ async fn finish(
     args: &DriveArgs,
     log: &Log,
     mut control: level::Receiver<Control>,
-    build: Container,
+    build: Option<Build>,
     result: Result<(), Failure>,
 ) -> Result<u8, HelperError> {
     let length = log.close();
@@ -213,7 +219,9 @@ async fn finish(
         }
     };
     let farewell = async {
-        build.bye().await;
+        if let Some(build) = build {
+            build.bye().await;
+        }
         std::future::pending::<()>().await
     };
     tokio::select! {

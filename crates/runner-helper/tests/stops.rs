@@ -172,16 +172,3 @@ fn serve_passes_a_term_on() {
     assert_eq!(wait(&mut pod.serve).code(), Some(143));
     pod.wait_for_log("\ngot TERM\n");
 }
-
-#[test]
-fn a_job_canceled_before_its_build_container_came_does_not_wait_for_it() {
-    let mut pod = pod::Pod::warm(Job::new(&["echo never"]).after(&["echo never"]));
-    pod.serve.kill().unwrap();
-    wait(&mut pod.serve);
-    let _ = std::fs::remove_file(pod.job.path("share/serve.sock"));
-    pod.give_job();
-    pod.wait_for_log("Executing \"step_script\"");
-    pod.annotate(CANCELING);
-    assert_eq!(pod.result().message, "canceled");
-    assert!(!pod.log().contains("echo never"), "{}", pod.log());
-}

@@ -133,6 +133,7 @@ fn the_default_pod() {
                     {"name": "runner-tools-share", "mountPath": "/runner-tools/share"},
                     {"name": "runner-tools-spool", "mountPath": "/runner-tools/spool"},
                     {"name": "repo", "mountPath": "/builds"},
+                    {"name": "runner-tools-cache", "mountPath": "/cache"},
                 ],
             },
             {
@@ -154,6 +155,7 @@ fn the_default_pod() {
                 "items": [{"path": "annotations", "fieldRef": {"fieldPath": "metadata.annotations"}}]}},
             {"name": "runner-tools-share", "emptyDir": {}},
             {"name": "runner-tools-spool", "emptyDir": {}},
+            {"name": "runner-tools-cache", "emptyDir": {}},
             {"name": "repo", "emptyDir": {}},
         ],
     });

@@ -4,6 +4,7 @@
 //! see them too. Source: GitLab Runner's Kubernetes executor, "volumes".
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use k8s_openapi::api::core::v1::{
     CSIVolumeSource, ConfigMapVolumeSource, DownwardAPIVolumeFile, DownwardAPIVolumeSource, EmptyDirVolumeSource,
@@ -27,6 +28,9 @@ pub(super) const SHARE: &str = "/runner-tools/share";
 /// Where the helper keeps the log it prints; helper only.
 pub(super) const SPOOL: &str = "/runner-tools/spool";
 
+/// Name of the volume for caches.
+const CACHE: &str = "runner-tools-cache";
+
 /// Which containers of a kind mount the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
@@ -41,21 +45,27 @@ pub(super) struct Volumes {
     list: Vec<Volume>,
     /// In all containers: the checkout, then what is configured.
     everywhere: Vec<VolumeMount>,
+    /// In the helper alone: a place for caches, where none is configured. It ends with the pod.
+    cache: Option<VolumeMount>,
 }
 
 impl Volumes {
-    /// `secret` is the name of the job's Secret, `builds_dir` the expanded path.
+    /// `secret` is the name of the job's Secret; the folders are expanded paths.
     pub(super) fn plan(
         wanted: &config::Volumes,
         variables: &Variables,
         secret: &str,
         builds_dir: &str,
+        cache_dir: &str,
         notes: &mut Vec<Note>,
     ) -> Result<Self, Refusal> {
         let mut configured = Configured { variables, found: Vec::new(), mounts: Vec::new() };
         configured.read(wanted, notes)?;
         let Configured { found, mut mounts, .. } = configured;
         let mut list = own_volumes(secret);
+        let has_cache = mounts.iter().any(|mount| Path::new(cache_dir).starts_with(&mount.mount_path));
+        let cache = (!has_cache).then(|| mount(CACHE, cache_dir));
+        list.extend(cache.is_some().then(|| empty_dir(CACHE)));
         if !mounts.iter().any(|mount| same_path(&mount.mount_path, builds_dir)) {
             mounts.insert(0, mount("repo", builds_dir));
             list.push(empty_dir("repo"));
@@ -72,7 +82,7 @@ impl Volumes {
                 }
             }
         }
-        Ok(Self { list, everywhere: mounts })
+        Ok(Self { list, everywhere: mounts, cache })
     }
 
     /// What a container of `role` mounts.
@@ -87,7 +97,8 @@ impl Volumes {
             Role::Build => vec![mount("runner-tools-share", SHARE)],
             Role::Service => vec![],
         };
-        own.into_iter().chain(self.everywhere.iter().cloned()).collect()
+        let cache = self.cache.iter().filter(|_| role == Role::Helper);
+        own.into_iter().chain(self.everywhere.iter().chain(cache).cloned()).collect()
     }
 
     /// For the pod's specification.
@@ -265,7 +276,7 @@ mod tests {
         let wanted = serde_json::from_value(volumes).unwrap();
         let list = vec![runner_core::job::Variable::public("DIR", "/builds")];
         let mut notes = Vec::new();
-        let volumes = Volumes::plan(&wanted, &Variables::new(list, ""), "pod", "/builds", &mut notes);
+        let volumes = Volumes::plan(&wanted, &Variables::new(list, ""), "pod", "/builds", "/cache", &mut notes);
         (volumes.map_err(|refusal| refusal.message), notes)
     }
 
@@ -296,9 +307,11 @@ mod tests {
         let build = volumes.mounts(Role::Build);
         assert_eq!(json!(build[1..]), service);
         assert_eq!(build[0].mount_path, SHARE);
-        assert_eq!(json!(volumes.mounts(Role::Helper)[4..]), service);
+        let helper = volumes.mounts(Role::Helper);
+        assert_eq!(json!(helper[4..helper.len() - 1]), service);
+        assert_eq!(helper[helper.len() - 1].mount_path, "/cache");
         assert_eq!(
-            json!(volumes.into_list()[4..]),
+            json!(volumes.into_list()[5..]),
             json!([
                 {"name": "repo", "emptyDir": {}},
                 {"name": "h", "hostPath": {"path": "/h"}},
@@ -320,10 +333,19 @@ mod tests {
         ] {
             let volumes = plan(volumes).0.unwrap();
             assert_eq!(volumes.mounts(Role::Service).len(), 1);
-            assert_eq!(volumes.into_list().len(), 5);
+            assert_eq!(volumes.into_list().len(), 6);
         }
         let below = json!({"host_path": [{"name": "b", "mount_path": "/builds/x"}]});
         assert_eq!(plan(below).0.unwrap().mounts(Role::Service).len(), 2);
+    }
+
+    #[test]
+    fn a_volume_at_or_above_the_cache_directory_takes_the_place_of_ours() {
+        for (path, own) in [("/cache", false), ("/cache/", false), ("/cache/x", true), ("/c", true)] {
+            let volumes = plan(json!({"host_path": [{"name": "b", "mount_path": path}]})).0.unwrap();
+            let helper = volumes.mounts(Role::Helper);
+            assert_eq!(helper.iter().any(|mount| mount.name == CACHE), own, "{path}");
+        }
     }
 
     #[test]

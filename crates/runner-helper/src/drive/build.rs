@@ -9,7 +9,6 @@ use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
 use super::log::Log;
 use super::watch::Watch;
@@ -17,38 +16,6 @@ use crate::wire::{End, Order, Report, Run, SOCKET};
 
 /// How long after the last signal a stopped script may take to be gone: only a process the kernel cannot end takes longer.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// The build container, as far as it is known.
-#[derive(Debug)]
-pub(crate) enum Container {
-    /// It is awaited.
-    Awaited(JoinHandle<io::Result<Build>>),
-    /// It listens.
-    Here(Build),
-    /// It was lost.
-    Gone,
-}
-
-impl Container {
-    /// Waits, in the background, until `serve` listens in the folder `share`, which `watch` watches.
-    pub(crate) fn awaited(share: &Path, watch: Watch, log: Log) -> Self {
-        let share = share.to_owned();
-        Self::Awaited(tokio::spawn(async move { Build::connect(&share, watch, log).await }))
-    }
-
-    /// Tells it that the job is over; if it is not there yet, as soon as it is.
-    pub(crate) async fn bye(self) {
-        match self {
-            Self::Awaited(connecting) => {
-                if let Ok(Ok(build)) = connecting.await {
-                    build.bye().await;
-                }
-            }
-            Self::Here(build) => build.bye().await,
-            Self::Gone => {}
-        }
-    }
-}
 
 /// The connection to `serve`. When it is dropped, serve ends everything that still runs.
 #[derive(Debug)]
@@ -68,7 +35,8 @@ pub(crate) enum Lost {
 }
 
 impl Build {
-    async fn connect(share: &Path, mut watch: Watch, log: Log) -> io::Result<Self> {
+    /// Waits until `serve` listens in the folder `share`, which `watch` watches.
+    pub(crate) async fn connect(share: &Path, mut watch: Watch, log: Log) -> io::Result<Self> {
         let folder = File::open(share)?;
         // Through the folder's descriptor, because the path of a socket may have 107 bytes at most.
         let socket = format!("/proc/self/fd/{}/{SOCKET}", folder.as_raw_fd());
@@ -130,7 +98,7 @@ impl Build {
         tokio::time::timeout(grace + PATIENCE, stopped).await.unwrap_or(Err(Lost::Container))
     }
 
-    async fn bye(mut self) {
+    pub(crate) async fn bye(mut self) {
         let _ = Order::Bye.write(&mut self.orders).await; // gone already: as good
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use runner_core::text;
 
 use super::attempts::{Pause, attempts};
-use super::build::Container;
+use super::build::Build;
 use super::cache;
 use super::failure::Failure;
 use super::git::{self, Git};
@@ -48,7 +48,8 @@ pub(crate) struct Course<'a> {
     log: Log,
     limits: Limits,
     local: Local,
-    build: Container,
+    /// The build container, unless it was lost.
+    build: Option<Build>,
     git: Git<'a>,
     /// `CI_JOB_STATUS`.
     status: &'static str,
@@ -56,18 +57,18 @@ pub(crate) struct Course<'a> {
 
 impl<'a> Course<'a> {
     /// A job that has not begun.
-    pub(crate) fn new(job: &'a Job, log: Log, limits: Limits, local: Local, build: Container) -> Self {
+    pub(crate) fn new(job: &'a Job, log: Log, limits: Limits, local: Local, build: Build) -> Self {
         let (git, warnings) = Git::new(job, log.clone());
         // All in one message, as the original shows them.
         let warnings: Vec<&str> = job.warnings.iter().chain(&warnings).map(String::as_str).collect();
         if !warnings.is_empty() {
             log.warn(&warnings.join("\n"));
         }
-        Self { job, log, limits, local, build, git, status: "running" }
+        Self { job, log, limits, local, build: Some(build), git, status: "running" }
     }
 
     /// Runs all stages; returns the build container and how the job ended.
-    pub(crate) async fn run(mut self, via: &str) -> (Container, Result<(), Failure>) {
+    pub(crate) async fn run(mut self, via: &str) -> (Option<Build>, Result<(), Failure>) {
         let result = match self.stages(via).await {
             Ok(()) => Ok(()),
             Err(Broken::Failed(failure)) => Err(failure),

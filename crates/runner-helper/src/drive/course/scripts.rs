@@ -8,7 +8,7 @@ use runner_core::job::Step;
 use tokio::time::Instant;
 
 use super::{Broken, Course};
-use crate::drive::build::{Container, Lost};
+use crate::drive::build::Lost;
 use crate::drive::failure::{Failure, check};
 use crate::drive::limits::{Phase, Stop, Wish, script_timeout};
 use crate::drive::policy;
@@ -52,8 +52,8 @@ impl Course<'_> {
                 _ => "failed",
             },
         };
-        // Where no script could run, none runs after it: the container is lost, or never came.
-        let possible = result.is_ok() || matches!(self.build, Container::Here(_));
+        // Where no script could run, none runs after it: the container is lost.
+        let possible = result.is_ok() || self.build.is_some();
         let after = self.job.payload.steps.iter().find(|step| step.name == "after_script");
         if let Some(step) = after.filter(|step| !step.script.is_empty() && possible) {
             match self.after_script(step, after_limit).await {
@@ -143,18 +143,7 @@ impl Course<'_> {
         let (text, env) = script.finish();
         let run = Run { name: name.to_owned(), shells: shells(self.job), script: text, env };
         let limits = &self.limits;
-        if let Container::Awaited(connecting) = &mut self.build {
-            let connected = tokio::select! {
-                connected = connecting => connected,
-                stop = limits.stop(phase) => return Err(Broken::Stopped(stop)),
-            };
-            self.build = match connected {
-                Ok(Ok(build)) => Container::Here(build),
-                Ok(Err(err)) => return Err(Failure::system(format!("connect to the build container: {err}")).into()),
-                Err(err) => return Err(Failure::system(format!("connect to the build container: {err}")).into()),
-            };
-        }
-        let Container::Here(build) = &mut self.build else { return Err(Failure::lost().into()) };
+        let Some(build) = &mut self.build else { return Err(Failure::lost().into()) };
         let time = async {
             match until {
                 Some(until) => tokio::time::sleep_until(until).await,
@@ -170,7 +159,7 @@ impl Course<'_> {
                 Ok(end) => Ok(check(end)?),
                 Err(Lost::Start(why)) => Err(Failure::system(format!("start the script: {why}")).into()),
                 Err(Lost::Container) => {
-                    self.build = Container::Gone;
+                    self.build = None;
                     Err(Failure::lost().into())
                 }
             },
@@ -184,7 +173,7 @@ impl Course<'_> {
             }
         };
         if build.stop(grace).await.is_err() {
-            self.build = Container::Gone;
+            self.build = None;
         }
         Err(broken)
     }

@@ -30,7 +30,7 @@ Examples:
 
 Output:
   The first line of stdout is the server's address. Then follow the lines
-  `registration-token: …`, `runner-token: …` and `private-token: …`.
+  `registration-token: …`, `runner-token: …` and `private-token: …`, with --tls `tls-certificate: FILE` too.
 
 Exit status:
   0   serve: told to stop; run: the pipeline succeeded
@@ -43,6 +43,7 @@ Beside GitLab's own paths there are, without a token:
   POST /-/fake/jobs      enqueue a job without a repository: {\"script\":[\"echo hi\"]}
   GET  /-/fake/events    every change of a job's state, one JSON object a line, without an end
   GET  /-/fake/requests  the record of all requests; ?secrets=1 shows tokens
+  PUT  /-/fake/settings  change the instance's rules: {\"live_trace\":true}; GET shows them
   PUT  /-/fake/faults    answer wrongly, late or not at all:
                          [{\"method\":\"PATCH\",\"path\":\"/api/v4/jobs/*/trace\",\"nth\":1,\"count\":2,
                            \"action\":{\"status\":500}}]";

@@ -50,6 +50,7 @@ fn the_documented_life_of_a_runner_works_with_curl() {
         "hello world",
         "fake/jobs\nfalse\n",
         "503\n200\n",
+        "true\n429 60\n",
         "POST /api/v4/runners/verify 503\nPOST /api/v4/runners/verify 200\n",
     ] {
         assert!(stdout.contains(expected), "{expected:?} is not in\n{shown}");

@@ -52,8 +52,8 @@ pub(super) fn authenticate_runner(
     or_waiting: bool,
 ) -> Result<u64, ApiError> {
     let job = owner(world, id, token)?;
-    let is_waiting = job.status == JobStatus::Pending && job.acknowledge_by.is_some();
-    if !job.status.is_executing() && !(is_waiting && or_waiting) {
+    let is_waiting = or_waiting && job.status == JobStatus::Pending && job.acknowledge_by.is_some();
+    if !is_waiting && !job.status.is_executing() {
         return Err(not_processing(job.status));
     }
     let id = job.id;

@@ -15,7 +15,7 @@ use crate::pipelines::create_for_merge_request;
 use crate::project::{MergeRequest, Project};
 use crate::shared::Shared;
 
-use super::pages::page;
+use super::pages::{page, segment};
 use super::user::{User, Writer, user_json};
 use super::{pipelines, projects};
 
@@ -54,7 +54,7 @@ pub(crate) async fn list(
         let requests = project.merge_requests.iter().rev();
         Ok(requests.map(|request| to_json(request, project, shared.external_url())).collect())
     })?;
-    page(&items, &params, &format!("{}/api/v4/projects/{project}/merge_requests", shared.external_url()))
+    page(&items, &params, &format!("{}/api/v4/projects/{}/merge_requests", shared.external_url(), segment(&project)))
 }
 
 /// `GET /projects/:id/merge_requests/:iid`.

@@ -35,7 +35,9 @@ pub(super) fn page(items: &[Value], params: &Params, url: &str) -> Result<Respon
             headers.insert(HeaderName::from_static(name), value);
         }
     };
-    let link = |number: i64, relation: &str| format!("<{url}?page={number}&per_page={size}>; rel=\"{relation}\"");
+    let others = others(params);
+    let link =
+        |number: i64, relation: &str| format!("<{url}?{others}page={number}&per_page={size}>; rel=\"{relation}\"");
     let mut links = vec![link(1, "first"), link(last.max(1), "last")];
     let neighbour = |number: i64| (1..=last).contains(&number).then_some(number);
     let next = neighbour(number + 1);
@@ -53,6 +55,20 @@ pub(super) fn page(items: &[Value], params: &Params, url: &str) -> Result<Respon
     Ok((headers, Json(shown)).into_response())
 }
 
+/// The parameters that choose what is in the list, as the beginning of a query.
+fn others(params: &Params) -> String {
+    let place = ["page", "per_page", "pagination", "cursor", "private_token"];
+    let chosen = params.names().filter(|name| !place.contains(name));
+    let pairs = chosen.filter_map(|name| Some((name, params.text(name)?)));
+    let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+    if query.is_empty() { query } else { format!("{query}&") }
+}
+
+/// A part of a path, such as a project's full path, as it stands between two slashes.
+pub(super) fn segment(text: &str) -> String {
+    url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20")
+}
+
 /// The same by key: the link to what follows names the last item, so that nothing is counted and
 /// new items move nothing.
 fn by_key(items: &[Value], params: &Params, url: &str, size: usize) -> Result<Response, ApiError> {
@@ -65,7 +81,8 @@ fn by_key(items: &[Value], params: &Params, url: &str, size: usize) -> Result<Re
     let mut headers = HeaderMap::new();
     let is_more = start + shown.len() < items.len();
     if let Some(last) = shown.last().and_then(|item| item["id"].as_i64()).filter(|_| is_more) {
-        let link = format!("<{url}?pagination=keyset&per_page={size}&cursor={last}>; rel=\"next\"");
+        let others = others(params);
+        let link = format!("<{url}?{others}pagination=keyset&per_page={size}&cursor={last}>; rel=\"next\"");
         if let Ok(link) = HeaderValue::from_str(&link) {
             headers.insert(HeaderName::from_static("link"), link);
         }

@@ -19,7 +19,7 @@ use crate::shared::Shared;
 use crate::state::World;
 use crate::{Error, pipelines};
 
-use super::pages::page;
+use super::pages::{page, segment};
 use super::projects;
 use super::user::{User, Writer, user_json};
 use super::user_jobs::{job_json, matches_scope};
@@ -183,7 +183,7 @@ pub(crate) async fn list(
         }
         Ok(shown)
     })?;
-    let url = format!("{}/api/v4/projects/{project}/pipelines", shared.external_url());
+    let url = format!("{}/api/v4/projects/{}/pipelines", shared.external_url(), segment(&project));
     page(&items, &params, &url)
 }
 
@@ -256,7 +256,7 @@ pub(crate) async fn jobs(
             .map(|job| job_json(world, job, shared.external_url()))
             .collect())
     })?;
-    let url = format!("{}/api/v4/projects/{project}/pipelines/{id}/jobs", shared.external_url());
+    let url = format!("{}/api/v4/projects/{}/pipelines/{id}/jobs", shared.external_url(), segment(&project));
     page(&items, &params, &url)
 }
 

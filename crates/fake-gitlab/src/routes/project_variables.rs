@@ -14,7 +14,7 @@ use crate::plan::Variable;
 use crate::project::{Project, ProjectVariable};
 use crate::shared::Shared;
 
-use super::pages::page;
+use super::pages::{page, segment};
 use super::projects;
 use super::user::{User, Writer};
 
@@ -91,7 +91,7 @@ pub(crate) async fn list(
 ) -> Result<Response, ApiError> {
     let items: Vec<Value> =
         shared.read(|world| Ok(projects::find(world, &project)?.variables.iter().map(to_json).collect()))?;
-    page(&items, &params, &format!("{}/api/v4/projects/{project}/variables", shared.external_url()))
+    page(&items, &params, &format!("{}/api/v4/projects/{}/variables", shared.external_url(), segment(&project)))
 }
 
 /// `GET /projects/:id/variables/:key`.

@@ -16,7 +16,7 @@ use crate::project::Trigger;
 use crate::shared::Shared;
 use crate::token;
 
-use super::pages::page;
+use super::pages::{page, segment};
 use super::user::{User, Writer, user_json};
 use super::{pipelines, projects};
 
@@ -44,7 +44,7 @@ pub(crate) async fn list(
         let triggers = &projects::find(world, &project)?.triggers;
         Ok(triggers.iter().map(|trigger| to_json(trigger, shared.external_url())).collect())
     })?;
-    page(&items, &params, &format!("{}/api/v4/projects/{project}/triggers", shared.external_url()))
+    page(&items, &params, &format!("{}/api/v4/projects/{}/triggers", shared.external_url(), segment(&project)))
 }
 
 /// `POST /projects/:id/triggers` with a `description`.

@@ -18,7 +18,7 @@ use crate::shared::Shared;
 use crate::state::World;
 
 use super::artifacts::send_file;
-use super::pages::page;
+use super::pages::{page, segment};
 use super::user::{User, Writer, user_json};
 use super::{pipelines, projects};
 
@@ -131,7 +131,7 @@ pub(crate) async fn list(
             .map(|job| job_json(world, job, shared.external_url()))
             .collect())
     })?;
-    let url = format!("{}/api/v4/projects/{project}/jobs", shared.external_url());
+    let url = format!("{}/api/v4/projects/{}/jobs", shared.external_url(), segment(&project));
     page(&items, &params, &url)
 }
 

@@ -99,12 +99,9 @@ impl World {
     }
 
     /// Enqueues `job` and waits for its end.
-    #[track_caller]
-    pub fn run(&self, job: JobSpec) -> impl Future<Output = JobReport> {
-        async move {
-            let id = self.gitlab.enqueue(job).await.expect("the job can be enqueued");
-            self.finished(id).await
-        }
+    pub async fn run(&self, job: JobSpec) -> JobReport {
+        let id = self.gitlab.enqueue(job).await.expect("the job can be enqueued");
+        self.finished(id).await
     }
 
     /// Waits for the end of job `id`.

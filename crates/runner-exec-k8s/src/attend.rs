@@ -52,6 +52,8 @@ pub(crate) struct Attend<'a> {
     pub(crate) namespace: &'a str,
     pub(crate) name: String,
     pub(crate) watch: PodWatch,
+    /// Whether there is another pull policy to try for a container: then a pull that may pass is not waited for.
+    pub(crate) has_fallback: &'a (dyn Fn(&str) -> bool + Sync),
 }
 
 struct Progress {
@@ -248,7 +250,9 @@ impl Attend<'_> {
         if pod.metadata.deletion_timestamp.is_some() {
             self.expect_the_end(at);
         }
-        if let Some(failure) = start_failure(&pod).filter(|failure| !failure.may_pass || at.started) {
+        let is_final =
+            |failure: &StartFailure| !failure.may_pass || at.started || (self.has_fallback)(&failure.container);
+        if let Some(failure) = start_failure(&pod).filter(is_final) {
             if at.started {
                 return Ok(Some(End::Verdict(Verdict::failed(failure.reason, failure.message))));
             }

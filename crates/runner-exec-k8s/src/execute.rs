@@ -144,7 +144,8 @@ impl Execution<'_> {
                 Verdict::system(format!("handing the job to its pod: {err}")).while_preparing(),
             ));
         }
-        match self.attend(&objects, &plan.namespace, &name, watch, false).await? {
+        let has_fallback = |container: &str| plan.policies.after_failure(choice, container).is_some();
+        match self.attend(&objects, &plan.namespace, &name, watch, false, &has_fallback).await? {
             End::Verdict(verdict) => Ok(Attempt::Verdict(verdict)),
             End::NeverStarted(failure) => self.another_policy(&plan, choice, failure).await,
         }
@@ -204,7 +205,7 @@ impl Execution<'_> {
                 Err(refusal) => return Ok(Verdict::failed(refusal.reason, refusal.message)),
             }
         }
-        match self.attend(&objects, &namespace, &name, watch, started).await? {
+        match self.attend(&objects, &namespace, &name, watch, started, &|_| false).await? {
             End::Verdict(verdict) => Ok(verdict),
             End::NeverStarted(failure) => Ok(Verdict::failed(failure.reason, failure.message).while_preparing()),
         }
@@ -217,10 +218,10 @@ impl Execution<'_> {
         name: &str,
         watch: PodWatch,
         started: bool,
+        has_fallback: &(dyn Fn(&str) -> bool + Sync),
     ) -> anyhow::Result<End> {
-        let events = &mut self.events;
-        let attend =
-            Attend { job: self.job, objects, events, folder: self.folder, namespace, name: name.to_owned(), watch };
+        let (job, events, folder, name) = (self.job, &mut self.events, self.folder, name.to_owned());
+        let attend = Attend { job, objects, events, folder, namespace, name, watch, has_fallback };
         Ok(attend.run(started).await?)
     }
 

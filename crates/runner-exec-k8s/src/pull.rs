@@ -1,7 +1,9 @@
 //! Why a container does not start: the waiting reasons of its status, classified.
 
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod};
 use runner_core::failure::FailureReason;
+
+use crate::follow::HELPER;
 
 /// A container that will not start by waiting.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +26,11 @@ pub(crate) fn start_failure(pod: &Pod) -> Option<StartFailure> {
 }
 
 fn stuck(status: &ContainerStatus) -> Option<StartFailure> {
-    let waiting = status.state.as_ref()?.waiting.as_ref()?;
+    let state = status.state.as_ref()?;
+    if let Some(failure) = state.terminated.as_ref().and_then(|ended| never_ran(status, ended)) {
+        return Some(failure);
+    }
+    let waiting = state.waiting.as_ref()?;
     let said = waiting.message.as_deref().unwrap_or_default();
     let container = status.name.clone();
     let image = status.image.clone();
@@ -58,6 +64,20 @@ fn stuck(status: &ContainerStatus) -> Option<StartFailure> {
         }
         _ => None,
     }
+}
+
+/// A container that the runtime could not start is `terminated` without ever having run: an image without `sh` as a rule. The
+/// helper cannot see that its neighbour will not come. Services may fail, the job goes on without them.
+fn never_ran(status: &ContainerStatus, ended: &ContainerStateTerminated) -> Option<StartFailure> {
+    let reason = ended.reason.as_deref().filter(|&reason| reason == "StartError" || reason == "ContainerCannotRun")?;
+    if status.name != HELPER && status.name != "build" {
+        return None;
+    }
+    let (container, image) = (status.name.clone(), status.image.clone());
+    let said = ended.message.as_deref().unwrap_or_default();
+    let message = format!("container \"{container}\" with image \"{image}\" cannot start: {reason}: {said}");
+    let reason = FailureReason::RunnerConfigurationError;
+    Some(StartFailure { container, image, reason, message, is_pull: false, may_pass: false })
 }
 
 /// What a pull error's text tells of its cause, and whether that may pass.
@@ -128,6 +148,25 @@ mod tests {
             assert_eq!(failure.reason, class, "{reason}");
             assert!(failure.message.contains(text), "{}", failure.message);
         }
+    }
+
+    fn ended(container: &str, reason: &str) -> Pod {
+        serde_json::from_value(json!({"status": {"containerStatuses": [{
+            "name": container, "image": "x:1", "imageID": "", "ready": false, "restartCount": 0,
+            "state": {"terminated": {"exitCode": 128, "reason": reason, "message": "exec: \"sh\": not found"}},
+        }]}}))
+        .unwrap()
+    }
+
+    #[test]
+    fn an_image_that_cannot_be_started_is_named() {
+        for container in ["build", "helper"] {
+            let failure = start_failure(&ended(container, "StartError")).unwrap();
+            assert!(failure.message.contains("\"x:1\" cannot start: StartError: exec: \"sh\""), "{}", failure.message);
+            assert!(!failure.is_pull && !failure.may_pass);
+        }
+        assert_eq!(start_failure(&ended("postgres", "StartError")), None, "a service may fail");
+        assert_eq!(start_failure(&ended("build", "Completed")), None);
     }
 
     #[test]

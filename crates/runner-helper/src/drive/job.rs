@@ -68,7 +68,9 @@ impl RunnerConfig {
 
     /// Whether a volume is mounted at `builds`, so that other jobs meet the same folders.
     fn shares_builds(&self, builds: &Path) -> bool {
-        let mounts = self.kubernetes.volumes.values().filter_map(|kind| kind.as_array()).flatten();
+        // An emptyDir is the pod's own, wherever it is mounted.
+        let kinds = self.kubernetes.volumes.iter().filter(|(kind, _)| *kind != "empty_dir");
+        let mounts = kinds.filter_map(|(_, volumes)| volumes.as_array()).flatten();
         mounts.filter_map(|volume| volume.get("mount_path")?.as_str()).any(|path| Path::new(path) == builds)
     }
 }
@@ -351,6 +353,20 @@ mod tests {
             ("not a url", None),
         ] {
             assert_eq!(repository_path(url).as_deref(), expected.map(Path::new), "{url}");
+        }
+    }
+
+    #[test]
+    fn only_a_volume_that_outlives_the_pod_is_shared() {
+        for (kind, path, shared) in [
+            ("host_path", "/builds", true),
+            ("pvc", "/builds", true),
+            ("empty_dir", "/builds", false),
+            ("pvc", "/other", false),
+        ] {
+            let table = serde_json::json!({"kubernetes": {"volumes": {kind: [{"name": "v", "mount_path": path}]}}});
+            let config: RunnerConfig = serde_json::from_value(table).unwrap();
+            assert_eq!(config.shares_builds(Path::new("/builds")), shared, "{kind} at {path}");
         }
     }
 

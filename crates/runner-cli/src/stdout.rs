@@ -67,11 +67,6 @@ impl Output {
     pub async fn closed(&self) {
         self.closed.cancelled().await;
     }
-
-    /// Whether the reader has gone away.
-    pub fn is_closed(&self) -> bool {
-        self.closed.is_cancelled()
-    }
 }
 
 fn write_all(items: &mut mpsc::Receiver<Item>) -> std::io::Result<()> {

@@ -45,7 +45,7 @@ impl JobLine {
 }
 
 /// The runner a job belongs to: what the executor and the helper need of its `[[runners]]` entry. Its token is not here.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct RunnerRef {
     /// `name` of the entry.
     #[serde(default)]

@@ -53,15 +53,8 @@ impl Intake {
             Some(runner) => runner,
             None => RunnerRef {
                 name: "replay".to_owned(),
-                url: String::new(),
-                short_token: String::new(),
-                system_id: String::new(),
-                id: None,
-                tls: runner_core::job::Tls::default(),
-                concurrent_id: 0,
-                concurrent_project_id: 0,
-                correlation_id: String::new(),
                 config: json!({"executor": "kubernetes", "kubernetes": {}}),
+                ..RunnerRef::default()
             },
         };
         if let Some(url) = self.bare.url.clone().or_else(|| runner.url.is_empty().then(server).flatten()) {
@@ -102,12 +95,9 @@ fn from_config(path: &std::path::Path, name: Option<&str>) -> anyhow::Result<Run
         name: runner.name.clone(),
         url: runner.url.clone(),
         short_token: runner.short_token().to_owned(),
-        system_id: String::new(),
         id: (runner.id > 0).then_some(runner.id),
         tls: runner.tls(),
-        concurrent_id: 0,
-        concurrent_project_id: 0,
-        correlation_id: String::new(),
         config: runner.to_line_config(),
+        ..RunnerRef::default()
     })
 }

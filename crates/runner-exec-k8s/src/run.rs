@@ -67,6 +67,9 @@ pub(crate) async fn run(args: Cli, signals: Signals) -> anyhow::Result<Exit> {
         first.as_ref().is_some_and(|first| matches!(&first.line, Ok(Line::Hello(hello)) if hello.resumable));
     let state =
         if resumable && is_piped() && args.format() == Format::Ndjson { Some(args.state.open(TOOL)?) } else { None };
+    if state.is_none() && args.state.state_dir.is_some() {
+        tracing::info!("this is no live pipe, so the state directory is not used");
+    }
     let world = Arc::new(World {
         clusters: Clusters::new(&args),
         output,

@@ -1,7 +1,7 @@
 //! The contract between GitLab and runners, line by line, against the running server.
 //!
-//! Each test is named by the line it proves; `lines.txt` has all lines in a few words, and
-//! `scripts/conformance` makes `docs/conformance.md` from both.
+//! Each test is named by the line it proves; `tests/conformance/gitlab-server.txt` has all lines in a few
+//! words, and `scripts/conformance` makes `docs/conformance.md` from both.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 

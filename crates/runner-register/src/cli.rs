@@ -54,6 +54,8 @@ pub(crate) enum Command {
     Verify(Verify),
     /// Remove runners from GitLab and from config.toml
     Unregister(Unregister),
+    /// Exchange the tokens of runners for new ones
+    ResetToken(ResetToken),
     /// Show the runners of config.toml
     List(List),
 }
@@ -178,6 +180,29 @@ pub(crate) struct Unregister {
     /// All runners of config.toml
     #[arg(long, conflicts_with_all = ["name", "url", "token"])]
     pub(crate) all_runners: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ResetToken {
+    /// Runners of that name
+    #[arg(long, required_unless_present_any = ["id", "all_runners"])]
+    pub(crate) name: Option<String>,
+
+    /// The runner of that GitLab, with --id
+    #[arg(short = 'u', long)]
+    pub(crate) url: Option<String>,
+
+    /// The runner with that id in GitLab
+    #[arg(long, requires = "url", conflicts_with = "name")]
+    pub(crate) id: Option<u64>,
+
+    /// All runners of config.toml
+    #[arg(long, conflicts_with_all = ["name", "url", "id"])]
+    pub(crate) all_runners: bool,
+
+    /// Personal access token with which GitLab is asked, instead of the runner's own token
+    #[arg(long, value_parser = secret, value_name = "TOKEN")]
+    pub(crate) pat: Option<Secret>,
 }
 
 #[derive(Debug, Args)]

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use toml_edit::{DocumentMut, InlineTable, Item, Table, Value};
+use runner_config::literal;
+use toml_edit::{DocumentMut, Item, Table, Value};
 
 /// Why a template cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -98,11 +99,11 @@ fn render(table: &Table, path: &str, depth: usize, out: &mut String) {
     // Writing into a String cannot fail.
     for (name, item) in table.iter() {
         if let Item::Value(value) = item {
-            let _ = writeln!(out, "{indent}{} = {}", key(name), literal(value));
+            let _ = writeln!(out, "{indent}{} = {}", literal::key(name), literal::value(value));
         }
     }
     for (name, item) in table.iter() {
-        let path = format!("{path}.{}", key(name));
+        let path = format!("{path}.{}", literal::key(name));
         match item {
             Item::Table(below) => {
                 let _ = writeln!(out, "{indent}[{path}]");
@@ -119,53 +120,8 @@ fn render(table: &Table, path: &str, depth: usize, out: &mut String) {
     }
 }
 
-/// A value on one line, in TOML 1.0.
-fn literal(value: &Value) -> String {
-    match value {
-        Value::String(text) => quoted(text.value()),
-        Value::Integer(number) => number.value().to_string(),
-        // `1.0`, not `1`, which would be an integer
-        Value::Float(number) => format!("{:?}", number.value()).replace("NaN", "nan"),
-        Value::Boolean(on) => on.value().to_string(),
-        Value::Datetime(time) => time.value().to_string(),
-        Value::Array(list) => format!("[{}]", list.iter().map(literal).collect::<Vec<_>>().join(", ")),
-        Value::InlineTable(table) => inline(table),
-    }
-}
-
-fn inline(table: &InlineTable) -> String {
-    let pairs: Vec<_> = table.iter().map(|(name, value)| format!("{} = {}", key(name), literal(value))).collect();
-    if pairs.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", pairs.join(", ")) }
-}
-
-fn key(name: &str) -> String {
-    let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    if !name.is_empty() && name.chars().all(bare) { name.to_owned() } else { quoted(name) }
-}
-
-/// A basic string on one line: the form every TOML parser reads.
-fn quoted(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            c if c.is_control() => out.push_str(&format!("\\u{:04X}", u32::from(c))),
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     fn entry() -> Entry {
@@ -238,16 +194,6 @@ concurrent = 5
             ("token = glrt-SECRET\n", "string values must be quoted, expected literal string"),
         ] {
             assert_eq!(Entry::default().fill(text).unwrap_err().to_string(), expected);
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn any_text_reads_back_as_it_was(name in any::<String>(), value in any::<String>()) {
-            let mut entry = Entry::default();
-            entry.set(&["environment_of", &name], value.as_str());
-            let table: toml::Table = entry.render().parse().unwrap();
-            prop_assert_eq!(table["runners"][0]["environment_of"][&name].as_str(), Some(value.as_str()));
         }
     }
 }

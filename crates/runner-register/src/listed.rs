@@ -4,17 +4,17 @@ use std::path::Path;
 
 use anyhow::Context;
 use runner_cli::exit::{Exit, Fail};
+use runner_config::edit;
+use runner_config::file::{self, Locked};
 use runner_core::config::{Config, Runner};
 use runner_core::secret::Secret;
 use runner_gitlab::{Client, Error, Trust};
 
 use crate::cli::Filter;
-use crate::edit;
-use crate::save::{self, Locked};
 
 /// The configuration; an empty one where there is no file.
 pub(crate) fn load(path: &Path) -> anyhow::Result<Config> {
-    let text = save::read(path).exit(Exit::Io)?;
+    let text = file::read(path).exit(Exit::Io)?;
     parse(path, &text)
 }
 
@@ -27,9 +27,25 @@ impl Filter {
     /// Whether `runner` is meant.
     pub(crate) fn fits(&self, runner: &Runner) -> bool {
         self.name.as_ref().is_none_or(|name| *name == runner.name)
-            && self.url.as_ref().is_none_or(|url| url.trim_end_matches('/') == runner.url.trim_end_matches('/'))
+            && self.url.as_ref().is_none_or(|url| same_url(url, &runner.url))
             && self.token.as_ref().is_none_or(|token| *token == runner.token)
     }
+}
+
+/// Whether both lead to the same GitLab.
+pub(crate) fn same_url(one: &str, other: &str) -> bool {
+    one.trim_end_matches('/') == other.trim_end_matches('/')
+}
+
+/// One entry of each runner: several may have its token, and GitLab is told once.
+pub(crate) fn distinct(runners: impl Iterator<Item = Runner>) -> Vec<Runner> {
+    let mut distinct: Vec<Runner> = Vec::new();
+    for runner in runners {
+        if !distinct.iter().any(|known| known.url == runner.url && known.token == runner.token) {
+            distinct.push(runner);
+        }
+    }
+    distinct
 }
 
 /// By what the lines on stdout name a runner.

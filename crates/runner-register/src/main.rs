@@ -1,14 +1,13 @@
 //! Registers runners with GitLab and keeps `config.toml`, without touching a byte of it that is not meant.
 
 mod cli;
-mod edit;
 mod entry;
 mod gitlab;
 mod list;
 mod listed;
 mod register;
 mod report;
-mod save;
+mod reset;
 mod settings;
 mod unregister;
 mod verify;
@@ -39,6 +38,7 @@ async fn command(args: Cli) -> anyhow::Result<Exit> {
         Command::Register(args) => register::register(*args, path).await,
         Command::Verify(args) => verify::verify(args, &path).await,
         Command::Unregister(args) => unregister::unregister(args, &path).await,
+        Command::ResetToken(args) => reset::reset(args, &path).await,
         Command::List(args) => list::list(&args, &path),
     }
 }

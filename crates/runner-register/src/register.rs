@@ -6,24 +6,21 @@ use std::time::SystemTime;
 use anyhow::{Context, anyhow};
 use runner_cli::exit::{Exit, Fail, failure};
 use runner_cli::system_id;
+use runner_config::file::{self, Locked};
+use runner_config::{edit, renewal};
 use runner_core::config::{Config, EXECUTOR, check_url};
 use runner_core::job::Tls;
 use runner_core::secret::{Secret, short_token};
 use runner_gitlab::retry::retry;
 use runner_gitlab::{Client, Credentials, Info, Registration, Trust};
-use toml_edit::{Datetime, Value};
 
 use crate::cli::{Register, ServerSide};
-use crate::edit;
 use crate::entry::Entry;
 use crate::gitlab::exit_of;
 use crate::report::say;
-use crate::save::{self, Locked};
 
 /// What a new file begins with.
 const NEW_FILE: &str = "concurrent = 1\ncheck_interval = 0\n";
-/// How `config.toml` spells "never".
-const NEVER: &str = "0001-01-01T00:00:00Z";
 
 /// How GitLab is told of the runner.
 enum Token {
@@ -48,7 +45,7 @@ pub(crate) async fn register(args: Register, path: PathBuf) -> anyhow::Result<Ex
     let plan = Plan::new(args, path)?;
     plan.rehearse()?;
     let client = Client::new(&plan.url, Trust::System(&plan.tls)).exit(Exit::Config)?;
-    save::make_folder(&plan.path).exit(Exit::Io)?;
+    file::make_folder(&plan.path).exit(Exit::Io)?;
     let system_id = system_id::load_or_create(&plan.path, None);
     let credentials = plan.obtain(&client, &system_id).await?;
     match plan.save(&credentials) {
@@ -132,7 +129,7 @@ impl Plan {
     fn rehearse(&self) -> anyhow::Result<()> {
         let rendered = self.entry.render();
         Config::parse(&rendered, |_| None).context("the new entry").exit(Exit::Config)?;
-        let text = save::read(&self.path).exit(Exit::Io)?;
+        let text = file::read(&self.path).exit(Exit::Io)?;
         edit::append(&text, &rendered).with_context(|| self.path.display().to_string()).exit(Exit::Config)?;
         let (config, _) = Config::parse(&text, |name| std::env::var(name).ok())
             .with_context(|| self.path.display().to_string())
@@ -177,18 +174,13 @@ impl Plan {
         entry.set(&["name"], self.entry.text("name").unwrap_or_default());
         entry.set(&["url"], &*self.url);
         entry.set(&["id"], i64::try_from(credentials.id).unwrap_or(i64::MAX));
-        entry.set(&["token"], credentials.token.expose());
-        let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-        entry.set(&["token_obtained_at"], time(&now));
-        entry.set(&["token_expires_at"], time(credentials.token_expires_at.as_deref().unwrap_or(NEVER)));
+        let expires = credentials.token_expires_at.as_deref();
+        for (key, value) in renewal::keys(&credentials.token, SystemTime::now(), expires) {
+            entry.set(&[key], value);
+        }
         entry.take_missing(&self.entry);
         entry
     }
-}
-
-/// A datetime if the server's text is one, else the text.
-fn time(text: &str) -> Value {
-    text.parse::<Datetime>().map_or_else(|_| text.into(), Value::from)
 }
 
 fn registration(server: &ServerSide, name: &str) -> Registration {

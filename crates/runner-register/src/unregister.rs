@@ -11,21 +11,13 @@ use runner_gitlab::retry::retry;
 
 use crate::cli::Unregister;
 use crate::gitlab::exit_of;
-use crate::listed::{client, load, take_out, title};
+use crate::listed::{client, distinct, load, take_out, title};
 use crate::report::say;
 
 /// Unregisters each runner that fits; one line each. Those that failed stay in the file.
 pub(crate) async fn unregister(args: Unregister, path: &Path) -> anyhow::Result<Exit> {
     let config = load(path)?;
-    let mut meant: Vec<Runner> = config.runners.into_iter().filter(|runner| args.filter.fits(runner)).collect();
-    // One runner may have several entries; GitLab is told once.
-    let mut seen = Vec::new();
-    meant.retain(|runner| {
-        let key = (runner.url.clone(), runner.token.clone());
-        let new = !seen.contains(&key);
-        seen.push(key);
-        new
-    });
+    let mut meant = distinct(config.runners.into_iter().filter(|runner| args.filter.fits(runner)));
     if meant.is_empty() {
         meant.extend(unlisted(&args));
     }

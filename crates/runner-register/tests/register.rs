@@ -326,6 +326,89 @@ async fn unregister_removes_what_gitlab_has_removed_and_keeps_the_rest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_new_token_stands_in_all_entries_of_the_runner_and_the_rest_stays() {
+    let place = Place::new().await;
+    let (url, old) = (place.gitlab.url(), place.gitlab.runner_token());
+    place.gitlab.change_settings(|settings| settings.runner_token_lifetime = Some(86_400));
+    let entry = format!(
+        "[[runners]]\n  name = \"twice\" # one\n  url = \"{url}\"\n  token = '{old}'\n  executor = \"kubernetes\"\n"
+    );
+    let other = format!("[[runners]]\nname = \"other\"\nurl = \"{url}\"\ntoken = \"glrt-t1_unknown00000\"\n");
+    std::fs::write(place.config(), format!("# mine\n{entry}{entry}{other}")).unwrap();
+    let ran = place.run(&["reset-token", "--name", "twice"]).await;
+    assert_eq!((ran.code, ran.stdout.lines().count()), (0, 1), "{ran:?}");
+    let text = place.text();
+    let runners = place.runners();
+    let token = runners[0]["token"].as_str().unwrap();
+    assert_ne!(token, old);
+    assert!(!ran.stdout.contains(token) && !ran.stderr.contains(old), "{ran:?}");
+    let lifetime = |runner: &toml::Value| -> Vec<String> {
+        ["token_obtained_at", "token_expires_at"].map(|key| runner[key].to_string()).to_vec()
+    };
+    let dates = lifetime(&runners[0]);
+    let renewed = entry.replace(
+        &format!("'{old}'"),
+        &format!("\"{token}\"\n  token_obtained_at = {}\n  token_expires_at = {}", dates[0], dates[1]),
+    );
+    assert_eq!(text, format!("# mine\n{renewed}{renewed}{other}"));
+    assert!(dates[0] < dates[1] && !dates[1].starts_with("0001"), "{dates:?}");
+    assert_eq!(place.run(&["verify", "--name", "twice"]).await.code, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_can_be_reset_by_id_by_a_user_and_all_at_once() {
+    let place = Place::new().await;
+    let url = place.gitlab.url();
+    let second = place.gitlab.create_runner(RunnerSpec::default()).unwrap();
+    for (name, token) in [("a", place.gitlab.runner_token()), ("b", &*second)] {
+        assert_eq!(place.run(&["-u", url, "-t", token, "--name", name]).await.code, 0);
+    }
+    let tokens = || place.runners().iter().map(|runner| runner["token"].to_string()).collect::<Vec<_>>();
+    let before = tokens();
+    let id = place.runners()[1]["id"].to_string();
+    let pat = place.gitlab.private_token();
+    let ran = place.run(&["reset-token", "--url", url, "--id", &id, "--pat", &pat]).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let by_user = tokens();
+    assert!(by_user[0] == before[0] && by_user[1] != before[1]);
+    assert!(
+        place.gitlab.requests().iter().any(|r| r.path == format!("/api/v4/runners/{id}/reset_authentication_token"))
+    );
+    place.gitlab.inject(Fault::on("POST", "/api/v4/runners/reset_authentication_token").status(403));
+    let ran = place.run(&["reset-token", "--all-runners"]).await;
+    assert_eq!(ran.code, 77, "{ran:?}");
+    let all = tokens();
+    assert!(all[0] == by_user[0] && all[1] != by_user[1], "what failed stays, the others are reset");
+    for args in
+        [vec!["reset-token"], vec!["reset-token", "--id", "1"], vec!["reset-token", "--name", "a", "--all-runners"]]
+    {
+        assert_eq!(place.run(&args).await.code, 2, "{args:?}");
+    }
+    assert_eq!(place.run(&["reset-token", "--name", "nobody"]).await.code, 78);
+    assert_eq!(place.run(&["reset-token", "--name", "a", "--pat", "glpat-wrong"]).await.code, 77);
+    assert_eq!(tokens(), all);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_not_reset_where_it_could_not_be_saved() {
+    let place = Place::new().await;
+    let (url, token) = (place.gitlab.url(), place.gitlab.runner_token());
+    let text = format!("[[runners]]\nname = \"a\"\nurl = \"{url}\"\ntoken = \"$TOKEN\"\n");
+    std::fs::write(place.config(), &text).unwrap();
+    let ran = place.run_with(&["reset-token", "--name", "a"], &[("TOKEN", token)]).await;
+    assert_eq!((ran.code, &*place.text()), (78, &*text), "{ran:?}");
+    assert!(ran.stderr.contains("its token is not in the file but in the environment"), "{ran:?}");
+    std::fs::write(place.config(), text.replace("$TOKEN", token)).unwrap();
+    let lock = place.dir.path().join("config.toml.lock");
+    std::fs::remove_file(&lock).unwrap();
+    std::fs::create_dir(&lock).unwrap();
+    let ran = place.run(&["reset-token", "--name", "a"]).await;
+    assert_eq!(ran.code, 74, "{ran:?}");
+    assert!(ran.stderr.contains("config.toml.lock"), "{ran:?}");
+    assert!(place.gitlab.requests().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_registrations_at_one_time_are_both_kept() {
     let place = Place::new().await;
     let registration = place.gitlab.registration_token();

@@ -309,6 +309,32 @@ pub struct Image {
     pub ports: Vec<serde_json::Value>,
 }
 
+impl Image {
+    /// Port on which the service must listen before the job begins: `HEALTHCHECK_TCP_PORT` among its own variables.
+    pub fn health_check_port(&self) -> Option<&str> {
+        let port = self.variables.iter().rev().find(|variable| variable.key == "HEALTHCHECK_TCP_PORT")?;
+        Some(port.value.expose())
+    }
+}
+
+impl From<&crate::config::kubernetes::Service> for Image {
+    /// A service of the configuration in the form of a job's.
+    fn from(service: &crate::config::kubernetes::Service) -> Self {
+        let variable = |text: &String| {
+            let (key, value) = text.split_once('=').unwrap_or((text, ""));
+            Variable::public(key, value)
+        };
+        Self {
+            name: service.name.clone(),
+            alias: service.alias.clone(),
+            entrypoint: service.entrypoint.clone(),
+            command: service.command.clone(),
+            variables: service.environment.iter().map(variable).collect(),
+            ..Self::default()
+        }
+    }
+}
+
 /// When artifacts or a cache are kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::time::Duration;
 
+use k8s_openapi::jiff::Timestamp;
 use runner_cli::state::JobDir;
 use runner_cli::watch::Watch;
 use runner_core::event::{Pod, Source, State};
@@ -31,6 +32,8 @@ pub(crate) struct Journal {
     pub(crate) said_last: bool,
     /// The result, if it is there.
     pub(crate) closed: Option<State>,
+    /// When it was last written.
+    pub(crate) written: Option<Timestamp>,
 }
 
 impl Journal {
@@ -42,6 +45,7 @@ impl Journal {
             Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(journal),
             Err(err) => return Err(err),
         };
+        journal.written = file.metadata()?.modified().ok().and_then(|time| Timestamp::try_from(time).ok());
         let mut lines = BufReader::with_capacity(256 * 1024, file);
         let mut bytes = Vec::new();
         while lines.read_until(b'\n', &mut bytes)? > 0 {

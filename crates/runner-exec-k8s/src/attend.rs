@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use runner_cli::stdout::Closed;
 use runner_cli::watch::Watch;
@@ -13,11 +14,13 @@ use runner_core::frame::{Body, Frame, Outcome};
 use runner_core::text;
 use tokio::time::Instant;
 
+use crate::aside::Surroundings;
 use crate::control::Control;
 use crate::events::Events;
-use crate::follow::{Followed, follow};
+use crate::follow::{Followed, HELPER, LogOf, follow};
 use crate::job::Job;
 use crate::objects::Objects;
+use crate::pod::ServicePlan;
 use crate::pull::{StartFailure, start_failure};
 use crate::status;
 use crate::verdict::Verdict;
@@ -52,6 +55,9 @@ pub(crate) struct Attend<'a> {
     pub(crate) namespace: &'a str,
     pub(crate) name: String,
     pub(crate) watch: PodWatch,
+    pub(crate) services: &'a [ServicePlan],
+    /// When an earlier run of ours last wrote something of this job.
+    pub(crate) since: Option<Timestamp>,
     /// Whether there is another pull policy to try for a container: then a pull that may pass is not waited for.
     pub(crate) has_fallback: &'a (dyn Fn(&str) -> bool + Sync),
 }
@@ -59,6 +65,8 @@ pub(crate) struct Attend<'a> {
 struct Progress {
     control: Control,
     started: bool,
+    /// The services that the job waits for are there.
+    services_ready: bool,
     outcome: Option<Outcome>,
     told: Option<Cancel>,
     replayed_from: Option<u64>,
@@ -95,6 +103,7 @@ impl Attend<'_> {
         let mut at = Progress {
             control: Control::new(self.objects.pods.clone(), self.name.clone()),
             started,
+            services_ready: false,
             outcome: None,
             told: None,
             replayed_from: None,
@@ -109,7 +118,23 @@ impl Attend<'_> {
         if started {
             self.begin_overtime(&mut at);
         }
-        let mut frames = follow(self.objects.pods.clone(), self.name.clone(), self.watch.clone());
+        let log = LogOf {
+            api: self.objects.pods.clone(),
+            pod: self.name.clone(),
+            container: HELPER.to_owned(),
+            watch: self.watch.clone(),
+            since: None,
+        };
+        let surroundings = Surroundings {
+            job: self.job,
+            objects: self.objects,
+            pod: &self.name,
+            watch: &self.watch,
+            services: self.services,
+            since: self.since,
+        };
+        let mut asides = surroundings.listen();
+        let mut frames = follow(log, |_, text| Frame::decode(text).ok_or_else(|| text.to_owned()));
         loop {
             if let Some(verdict) = self.look_for_cancel(&mut at) {
                 return Ok(End::Verdict(verdict));
@@ -126,10 +151,15 @@ impl Attend<'_> {
             tokio::select! {
                 biased;
                 followed = frames.recv() => match followed {
-                    Some(Followed::Frame(frame)) => self.take(frame, &mut at).await?,
-                    Some(Followed::Noise(line)) => note(&self.name, line, &mut at.noise),
+                    Some(Followed::Line(Ok(frame))) => self.take(frame, &mut at).await?,
+                    Some(Followed::Line(Err(line))) => note(&self.name, line, &mut at.noise),
                     Some(Followed::Ended) | None => return Ok(End::Verdict(self.without_result(&at).await)),
                 },
+                Some(aside) = asides.recv(), if self.events.is_at_line_end() => {
+                    let mut lines = self.events.lines_of(aside.stream);
+                    lines.push(aside.text);
+                    self.events.executor_text(lines, false).await?;
+                }
                 () = self.watch.changed() => {}
                 () = folder => {}
                 () = tokio::time::sleep_until(at.deadline) => return Ok(End::Verdict(self.overdue(&at))),
@@ -173,8 +203,12 @@ impl Attend<'_> {
                 }
             }
             Body::Log(_) => self.request_replay(received, at),
-            Body::Stage { name, at: when } if frame.offset >= received => self.events.stage(name, when).await?,
-            Body::Stage { .. } => {}
+            Body::Stage { name, at: when } => {
+                at.services_ready |= name != "prepare_script";
+                if frame.offset >= received {
+                    self.events.stage(name, when).await?;
+                }
+            }
             Body::Result(outcome) => {
                 if outcome.length > received {
                     self.request_replay(received, at);
@@ -259,7 +293,14 @@ impl Attend<'_> {
             return Ok(Some(End::NeverStarted(failure)));
         }
         if at.started {
-            return Ok(None);
+            let awaited = self.services.iter().filter(|service| service.is_awaited && !at.services_ready);
+            let Some(why) = awaited.filter_map(|service| status::terminated(&pod, &service.container)).next() else {
+                return Ok(None);
+            };
+            let mut lines = self.events.lines();
+            lines.push(text::error(&format!("Health check aborted due to error: {why}")));
+            self.events.executor_text(lines, false).await?;
+            return Ok(Some(End::Verdict(Verdict::system(why))));
         }
         if let Some(message) = status::terminated(&pod, "build") {
             // Either it could not stay, or the job is over already and its log is still to be read.
@@ -267,7 +308,8 @@ impl Attend<'_> {
             return Ok(None);
         }
         let waiting = status::waiting(&pod, self.namespace);
-        if waiting != at.waiting {
+        // The table of events says it all.
+        if waiting != at.waiting && !self.job.flags.is_on("FF_PRINT_POD_EVENTS") {
             let mut lines = self.events.lines();
             for line in waiting.lines() {
                 lines.push(text::plain(line));

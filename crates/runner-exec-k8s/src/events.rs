@@ -22,6 +22,8 @@ pub(crate) struct Events {
     timestamps: bool,
     executor: u64,
     pod: u64,
+    /// The pod's last piece ended with a line.
+    at_line_end: bool,
 }
 
 enum Sink {
@@ -43,7 +45,7 @@ impl Events {
             Format::Text => Sink::Text { output, masker: job.masker(), unstamp: Unstamp::default() },
         };
         let (executor, pod) = (journal.executor, journal.pod_text);
-        Self { key: job.key.clone(), to, timestamps: job.has_timestamps(), executor, pod }
+        Self { key: job.key.clone(), to, timestamps: job.has_timestamps(), executor, pod, at_line_end: true }
     }
 
     /// Bytes of the pod's text that were printed.
@@ -56,9 +58,19 @@ impl Events {
         self.executor == 0
     }
 
+    /// Whether a line of the executor would not stand inside one of the pod's.
+    pub(crate) fn is_at_line_end(&self) -> bool {
+        self.at_line_end
+    }
+
     /// Begins a text of the executor.
     pub(crate) fn lines(&self) -> Lines {
-        Lines { stamper: self.timestamps.then(|| Stamper::new(STREAM_RUNNER, 'O')), text: Vec::new() }
+        self.lines_of(STREAM_RUNNER)
+    }
+
+    /// Begins a text of another stream.
+    pub(crate) fn lines_of(&self, stream: u8) -> Lines {
+        Lines { stamper: self.timestamps.then(|| Stamper::new(stream, 'O')), text: Vec::new() }
     }
 
     pub(crate) async fn open(&self, open: &Open) -> Result<(), Closed> {
@@ -90,6 +102,7 @@ impl Events {
     /// Prints the pod's text; it must begin where the last piece ended.
     pub(crate) async fn pod_text(&mut self, text: String) -> Result<(), Closed> {
         let (offset, len) = (self.pod, text.len() as u64);
+        self.at_line_end = text.ends_with('\n');
         self.text(Source::Pod, offset, text, false).await?;
         self.pod += len;
         Ok(())

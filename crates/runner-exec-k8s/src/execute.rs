@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::Context;
+use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use runner_cli::watch::Watch;
 use runner_core::event::{Pod as PodEvent, State};
+use runner_core::failure::FailureReason;
 use runner_core::text;
 use runner_core::{COMPATIBLE_VERSION, REVISION, RUNNER_NAME};
 
@@ -20,7 +22,8 @@ use crate::events::Events;
 use crate::files::plan_pod;
 use crate::job::Job;
 use crate::objects::Objects;
-use crate::pod::{PodPlan, PullChoice, Refusal};
+use crate::pod::{PodPlan, PullChoice, Refusal, ServicePlan};
+use crate::pod_events;
 use crate::pull::StartFailure;
 use crate::retry::ApiError;
 use crate::run::World;
@@ -50,6 +53,7 @@ pub(crate) async fn execute(world: &Arc<World>, job: Job) -> anyhow::Result<Stat
         events,
         section: None,
         said_last: journal.said_last,
+        since: journal.written,
         made: None,
     };
     execution.run(journal).await
@@ -64,12 +68,16 @@ struct Execution<'a> {
     section: Option<&'static str>,
     /// The log's last line was printed before a restart.
     said_last: bool,
+    /// When the journal was last written before a restart.
+    since: Option<Timestamp>,
     /// The pod that must be deleted in the end.
     made: Option<Made>,
 }
 
+#[derive(Clone)]
 struct Made {
     objects: Objects,
+    namespace: String,
     name: String,
     uid: String,
 }
@@ -88,7 +96,7 @@ impl Execution<'_> {
             // The result is delivered already; only the pod is left.
             if let Some(pod) = journal.pod {
                 let (_, objects) = self.cluster(&pod.namespace).await?;
-                self.made = Some(Made { objects, name: pod.name, uid: pod.uid });
+                self.made = Some(Made { objects, namespace: pod.namespace, name: pod.name, uid: pod.uid });
             }
             self.delete().await;
             return Ok(state);
@@ -136,7 +144,9 @@ impl Execution<'_> {
             }
         };
         let (name, uid) = (pod.name_any(), pod.uid().unwrap_or_default());
-        self.made = Some(Made { objects: objects.clone(), name: name.clone(), uid: uid.clone() });
+        let namespace = plan.namespace.clone();
+        let made = Made { objects: objects.clone(), namespace, name: name.clone(), uid: uid.clone() };
+        self.made = Some(made.clone());
         self.events.pod(&plan.namespace, &name, &uid, false).await?;
         self.acknowledged(Milestone::Pod { uid: &uid, abandoned: false }).await?;
         if let Err(err) = hand_over(&objects, &plan, &pod).await {
@@ -145,7 +155,7 @@ impl Execution<'_> {
             ));
         }
         let has_fallback = |container: &str| plan.policies.after_failure(choice, container).is_some();
-        match self.attend(&objects, &plan.namespace, &name, watch, false, &has_fallback).await? {
+        match self.attend(&made, watch, &plan.services, false, &has_fallback).await? {
             End::Verdict(verdict) => Ok(Attempt::Verdict(verdict)),
             End::NeverStarted(failure) => self.another_policy(&plan, choice, failure).await,
         }
@@ -192,20 +202,23 @@ impl Execution<'_> {
         };
         let Some(pod) = pod else { return Ok(why_lost(None, &namespace, &name)) };
         tracing::info!("job {}: goes on in pod {namespace}/{name}", self.job.key);
-        self.made = Some(Made { objects: objects.clone(), name: name.clone(), uid });
+        let made = Made { objects, namespace, name, uid };
+        self.made = Some(made.clone());
         let started = self.events.pod_offset() > 0;
-        if !started {
-            self.section = Some("prepare_script");
-            match self.plan(attempt, &PullChoice::default()) {
-                Ok(plan) => {
-                    if let Err(err) = hand_over(&objects, &plan, &pod).await {
-                        return Ok(Verdict::system(format!("handing the job to its pod: {err}")).while_preparing());
-                    }
+        let services = match self.plan(attempt, &PullChoice::default()) {
+            Ok(plan) if started => plan.services,
+            Ok(plan) => {
+                self.section = Some("prepare_script");
+                if let Err(err) = hand_over(&made.objects, &plan, &pod).await {
+                    return Ok(Verdict::system(format!("handing the job to its pod: {err}")).while_preparing());
                 }
-                Err(refusal) => return Ok(Verdict::failed(refusal.reason, refusal.message)),
+                plan.services
             }
-        }
-        match self.attend(&objects, &namespace, &name, watch, started, &|_| false).await? {
+            // Files of this machine may have changed meanwhile; what runs goes on.
+            Err(_) if started => Vec::new(),
+            Err(refusal) => return Ok(Verdict::failed(refusal.reason, refusal.message)),
+        };
+        match self.attend(&made, watch, &services, started, &|_| false).await? {
             End::Verdict(verdict) => Ok(verdict),
             End::NeverStarted(failure) => Ok(Verdict::failed(failure.reason, failure.message).while_preparing()),
         }
@@ -213,15 +226,24 @@ impl Execution<'_> {
 
     async fn attend(
         &mut self,
-        objects: &Objects,
-        namespace: &str,
-        name: &str,
+        made: &Made,
         watch: PodWatch,
+        services: &[ServicePlan],
         started: bool,
         has_fallback: &(dyn Fn(&str) -> bool + Sync),
     ) -> anyhow::Result<End> {
-        let (job, events, folder, name) = (self.job, &mut self.events, self.folder, name.to_owned());
-        let attend = Attend { job, objects, events, folder, namespace, name, watch, has_fallback };
+        let attend = Attend {
+            job: self.job,
+            objects: &made.objects,
+            events: &mut self.events,
+            folder: self.folder,
+            namespace: &made.namespace,
+            name: made.name.clone(),
+            watch,
+            services,
+            since: self.since,
+            has_fallback,
+        };
         Ok(attend.run(started).await?)
     }
 
@@ -234,6 +256,9 @@ impl Execution<'_> {
             {
                 self.mark(&mut lines, text::section_end(SystemTime::now(), section));
             }
+            for warning in self.pod_warnings(verdict).await {
+                lines.push(warning);
+            }
             lines.push(verdict.final_line());
             self.events.executor_text(lines, true).await?;
         }
@@ -241,6 +266,19 @@ impl Execution<'_> {
         self.acknowledged(Milestone::Close).await?;
         self.delete().await;
         Ok(())
+    }
+
+    /// What the cluster has to say about the pod of a job that failed, unless its own script or a person ended it.
+    async fn pod_warnings(&self, verdict: &Verdict) -> Vec<String> {
+        use FailureReason::{JobCanceled, JobExecutionTimeout, ScriptFailure};
+        let by_cluster = verdict.state == State::Failed
+            && !matches!(verdict.reason, Some(ScriptFailure | JobCanceled | JobExecutionTimeout));
+        match &self.made {
+            Some(made) if by_cluster && self.job.kubernetes.print_pod_warning_events.unwrap_or(true) => {
+                pod_events::warnings(&made.objects.events, &made.name).await
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// The log's first lines, up to where the pod takes over, if there is to be one. Printed once, also over restarts.
@@ -258,7 +296,7 @@ impl Execution<'_> {
         if let Some(flags) = self.job.flags.changed() {
             lines.push(text::plain(&format!("  feature flags: {flags}")));
         }
-        for warning in self.job.flags.warnings() {
+        for warning in self.job.flags.warnings().iter().chain(&self.job.warning()) {
             lines.push(text::warning(warning));
         }
         self.mark(&mut lines, text::section_start(SystemTime::now(), "prepare_executor"));
@@ -307,7 +345,7 @@ impl Execution<'_> {
 
     /// Deletes the pod, and with it its Secrets. Failing is no trouble of the job's: the next sweep tries again.
     async fn delete(&mut self) {
-        let Some(Made { objects, name, uid }) = self.made.take() else { return };
+        let Some(Made { objects, name, uid, .. }) = self.made.take() else { return };
         let grace = self.job.kubernetes.cleanup_grace_period_seconds.and_then(|secs| u32::try_from(secs).ok());
         if let Err(err) = objects.delete_pod(&name, &uid, grace).await {
             tracing::warn!("job {}: pod {name} could not be deleted: {err}", self.job.key);

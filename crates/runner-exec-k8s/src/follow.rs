@@ -1,7 +1,7 @@
-//! The helper's log: followed, reconnected, read to its end, and cut into frames.
+//! The log of a container: followed, reconnected, read to its end, and cut into lines.
 //!
 //! A stream that ends says nothing: a kubelet restart, a rotated file and a finished container all look alike. So the container's
-//! status decides, and the reader of the frames drops by offset what it has seen already.
+//! status decides, and whoever reads the lines drops what it has seen already.
 
 use std::time::Duration;
 
@@ -10,7 +10,6 @@ use k8s_openapi::api::core::v1::{ContainerState, Pod};
 use k8s_openapi::jiff::Timestamp;
 use kube::Api;
 use kube::api::LogParams;
-use runner_core::frame::Frame;
 use tokio::sync::mpsc;
 
 use crate::retry::ApiError;
@@ -19,70 +18,79 @@ use crate::watch::{PodWatch, Seen};
 /// Name of the container that drives the job.
 pub(crate) const HELPER: &str = "helper";
 
-/// What comes out of the helper's log.
+/// What comes out of a log.
 #[derive(Debug)]
-pub(crate) enum Followed {
-    /// A frame.
-    Frame(Frame),
-    /// A line that is none: the helper's stderr.
-    Noise(String),
+pub(crate) enum Followed<T> {
+    /// What was made of a line.
+    Line(T),
     /// The container has ended, or its pod is gone, and everything that could be read was.
     Ended,
 }
 
-/// Follows the log of `pod` until it has ended. Ends when the receiver is dropped.
-pub(crate) fn follow(api: Api<Pod>, pod: String, watch: PodWatch) -> mpsc::Receiver<Followed> {
-    let (to, frames) = mpsc::channel(64);
+/// Which log to follow.
+pub(crate) struct LogOf {
+    pub(crate) api: Api<Pod>,
+    pub(crate) pod: String,
+    pub(crate) container: String,
+    pub(crate) watch: PodWatch,
+    /// Lines before this time are not wanted; some of the second before it come all the same.
+    pub(crate) since: Option<Timestamp>,
+}
+
+/// Follows `log` until it has ended, and makes something of each line, given its time and its text. Ends when the receiver is dropped.
+pub(crate) fn follow<T: Send + 'static>(
+    log: LogOf,
+    line: impl Fn(&str, &str) -> T + Send + Sync + 'static,
+) -> mpsc::Receiver<Followed<T>> {
+    let (to, lines) = mpsc::channel(64);
     tokio::spawn(async move {
-        let mut follower = Follower { api, pod, watch, to: to.clone(), last: None };
+        let mut follower = Follower { log, line, to: to.clone() };
         tokio::select! {
             () = to.closed() => {}
             () = follower.run() => {}
         }
     });
-    frames
+    lines
 }
 
-struct Follower {
-    api: Api<Pod>,
-    pod: String,
-    watch: PodWatch,
-    to: mpsc::Sender<Followed>,
-    /// Time of the last line that was read.
-    last: Option<Timestamp>,
+struct Follower<T, F> {
+    /// `since` is moved on to the time of the last line that was read.
+    log: LogOf,
+    line: F,
+    to: mpsc::Sender<Followed<T>>,
 }
 
-/// What the helper container does.
+/// What a container does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Helper {
+enum Doing {
     NotStarted,
     Running,
     Terminated,
     Gone,
 }
 
-impl Follower {
+impl<T, F: Fn(&str, &str) -> T> Follower<T, F> {
     async fn run(&mut self) {
         let mut pause = Pause::default();
         loop {
-            let helper = self.readable().await;
-            if helper == Helper::Gone {
+            let doing = self.readable().await;
+            if doing == Doing::Gone {
                 break;
             }
-            let before = self.last;
+            let before = self.log.since;
             let result = self.read().await;
-            if self.last != before {
+            if self.log.since != before {
                 pause = Pause::default();
             }
             match result {
                 // The stream was opened after the end: this was everything.
-                Ok(()) if helper == Helper::Terminated => break,
+                Ok(()) if doing == Doing::Terminated => break,
                 Ok(()) => {}
-                Err(err) if helper == Helper::Terminated && err.code() == 404 => break,
-                Err(err) => tracing::debug!("log of pod {}: {err}", self.pod),
+                Err(err) if doing == Doing::Terminated && err.code() == 404 => break,
+                Err(err) => tracing::debug!("log of {} in pod {}: {err}", self.log.container, self.log.pod),
             }
             tokio::select! {
-                () = self.watch.changed() => {}
+                () = self.log.watch.changed() => {}
                 () = pause.next() => {}
             }
         }
@@ -91,43 +99,39 @@ impl Follower {
     }
 
     /// Waits until there is a log to read.
-    async fn readable(&mut self) -> Helper {
+    async fn readable(&mut self) -> Doing {
         loop {
-            let helper = match self.watch.seen() {
-                Seen::Unknown => Helper::NotStarted,
-                Seen::Present(pod) => helper_of(&pod),
-                Seen::Gone => Helper::Gone,
+            let doing = match self.log.watch.seen() {
+                Seen::Unknown => Doing::NotStarted,
+                Seen::Present(pod) => doing(&pod, &self.log.container),
+                Seen::Gone => Doing::Gone,
             };
-            if helper != Helper::NotStarted {
-                return helper;
+            if doing != Doing::NotStarted {
+                return doing;
             }
-            self.watch.changed().await;
+            self.log.watch.changed().await;
         }
     }
 
     /// Reads one stream to its end.
     async fn read(&mut self) -> Result<(), ApiError> {
         let params = LogParams {
-            container: Some(HELPER.to_owned()),
+            container: Some(self.log.container.clone()),
             follow: true,
             timestamps: true,
             // The client rounds to whole seconds; what comes twice is dropped by its offset.
-            since_time: self.last.and_then(|at| Timestamp::from_second(at.as_second() - 1).ok()),
+            since_time: self.log.since.and_then(|at| Timestamp::from_second(at.as_second() - 1).ok()),
             ..LogParams::default()
         };
-        let mut stream = self.api.log_stream(&self.pod, &params).await?;
+        let mut stream = self.log.api.log_stream(&self.log.pod, &params).await?;
         let mut line = Vec::new();
         while next_line(&mut stream, &mut line).await.map_err(|err| ApiError::Unreachable(err.to_string()))? {
             let text = String::from_utf8_lossy(&line);
             let (stamp, text) = text.split_once(' ').unwrap_or(("", &text));
             if let Ok(at) = stamp.parse() {
-                self.last = Some(at);
+                self.log.since = Some(at);
             }
-            let followed = match Frame::decode(text) {
-                Some(frame) => Followed::Frame(frame),
-                None => Followed::Noise(text.to_owned()),
-            };
-            if self.to.send(followed).await.is_err() {
+            if self.to.send(Followed::Line((self.line)(stamp, text))).await.is_err() {
                 break;
             }
         }
@@ -137,22 +141,22 @@ impl Follower {
 
 /// Reads one whole line, without its newline. A last line without newline is torn and is not used.
 async fn next_line(stream: &mut (impl AsyncBufRead + Unpin), line: &mut Vec<u8>) -> std::io::Result<bool> {
-    const LONGEST: u64 = 1024 * 1024; // far beyond any frame; only stderr noise could be longer
+    const LONGEST: u64 = 1024 * 1024; // far beyond any frame
     line.clear();
     stream.take(LONGEST).read_until(b'\n', line).await?;
     Ok(line.pop_if(|b| *b == b'\n').is_some())
 }
 
-fn helper_of(pod: &Pod) -> Helper {
+fn doing(pod: &Pod, container: &str) -> Doing {
     let status = pod.status.as_ref();
     let states = status.iter().flat_map(|s| s.container_statuses.iter().flatten());
-    let state = states.filter(|s| s.name == HELPER).find_map(|s| s.state.as_ref());
+    let state = states.filter(|s| s.name == container).find_map(|s| s.state.as_ref());
     match state {
-        Some(ContainerState { terminated: Some(_), .. }) => Helper::Terminated,
-        Some(ContainerState { running: Some(_), .. }) => Helper::Running,
+        Some(ContainerState { terminated: Some(_), .. }) => Doing::Terminated,
+        Some(ContainerState { running: Some(_), .. }) => Doing::Running,
         // An evicted pod may end without any container status.
-        _ if status.and_then(|s| s.phase.as_deref()).is_some_and(|p| p == "Failed" || p == "Succeeded") => Helper::Gone,
-        _ => Helper::NotStarted,
+        _ if status.and_then(|s| s.phase.as_deref()).is_some_and(|p| p == "Failed" || p == "Succeeded") => Doing::Gone,
+        _ => Doing::NotStarted,
     }
 }
 

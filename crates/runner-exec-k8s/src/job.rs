@@ -4,12 +4,15 @@ use runner_cli::state::JobDir;
 use runner_core::config::{Kubernetes, Runner};
 use runner_core::control::Cancel;
 use runner_core::event::{Head, JobKey, Open, OpenFeatures};
-use runner_core::flags::Flags;
+use runner_core::flags::{Flags, parse_bool};
 use runner_core::job::{JobLine, Payload, Variable};
 use runner_core::line::LineType;
 use runner_core::mask;
 use runner_core::secret::Secret;
 use runner_core::variables::Variables;
+
+/// The variable that brings the logs of services into the job's log.
+const DEBUG_SERVICES: &str = "CI_DEBUG_SERVICES";
 
 /// One job to run.
 pub(crate) struct Job {
@@ -49,7 +52,6 @@ impl Job {
 
     /// The job's `open` event.
     pub(crate) fn open(&self) -> Open {
-        let debug = |name: &str| runner_core::flags::parse_bool(&self.variables.value(name)).unwrap_or(false);
         Open {
             head: Head::new(LineType::Open),
             key: self.key.clone(),
@@ -62,7 +64,30 @@ impl Job {
                 token_mask_prefixes: self.payload.features.token_mask_prefixes.clone(),
             },
             masks: self.variables.masked_values().into_iter().map(Secret::new).collect(),
-            debug_trace: debug("CI_DEBUG_TRACE") || debug("CI_DEBUG_SERVICES"),
+            debug_trace: self.debugs("CI_DEBUG_TRACE") || self.debugs_services(),
+        }
+    }
+
+    /// Whether the logs of services go into the job's log.
+    pub(crate) fn debugs_services(&self) -> bool {
+        self.debugs(DEBUG_SERVICES)
+    }
+
+    fn debugs(&self, name: &str) -> bool {
+        !self.runner.debug_trace_disabled && parse_bool(&self.variables.value(name)).unwrap_or(false)
+    }
+
+    /// What is wrong with settings that only the executor reads.
+    pub(crate) fn warning(&self) -> Option<String> {
+        let value = self.variables.value(DEBUG_SERVICES);
+        match parse_bool(&value) {
+            None if !value.is_empty() => {
+                Some(format!("{DEBUG_SERVICES}: expected bool got {value:?}, using default value: false"))
+            }
+            Some(true) if self.runner.debug_trace_disabled => {
+                Some(format!("{DEBUG_SERVICES}: usage is disabled on this Runner"))
+            }
+            _ => None,
         }
     }
 

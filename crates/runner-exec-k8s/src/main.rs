@@ -4,6 +4,7 @@
 //! `close` lines. Never talks to GitLab. A restart continues every job where its journal ends.
 
 mod acknowledge;
+mod aside;
 mod attend;
 mod cli;
 mod client;
@@ -18,6 +19,7 @@ mod job;
 mod objects;
 mod plain;
 mod pod;
+mod pod_events;
 mod pull;
 mod retry;
 mod run;

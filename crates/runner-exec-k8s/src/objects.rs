@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::core::v1::{Event, Pod, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
 use kube::{Api, Client, ResourceExt};
@@ -20,12 +20,17 @@ const RECHECK: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub(crate) struct Objects {
     pub(crate) pods: Api<Pod>,
+    pub(crate) events: Api<Event>,
     secrets: Api<Secret>,
 }
 
 impl Objects {
     pub(crate) fn new(client: &Client, namespace: &str) -> Self {
-        Self { pods: Api::namespaced(client.clone(), namespace), secrets: Api::namespaced(client.clone(), namespace) }
+        Self {
+            pods: Api::namespaced(client.clone(), namespace),
+            events: Api::namespaced(client.clone(), namespace),
+            secrets: Api::namespaced(client.clone(), namespace),
+        }
     }
 
     /// Makes the pod, or finds the one that an earlier try of ours has made.

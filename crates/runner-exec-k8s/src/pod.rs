@@ -40,6 +40,7 @@ use notes::{Note, lines};
 use overwrites::Overwrites;
 pub(crate) use pull_policy::{PullChoice, PullPolicies};
 use resources::{Owner, Resources};
+pub(crate) use services::ServicePlan;
 use volumes::Volumes;
 
 /// How much longer than its job a pod may live, in seconds.
@@ -105,6 +106,8 @@ pub(crate) struct PodPlan {
     pub(crate) early_secrets: Vec<Secret>,
     /// The policies of every container, to go on after a failed pull.
     pub(crate) policies: PullPolicies,
+    /// The service containers.
+    pub(crate) services: Vec<ServicePlan>,
     /// Lines for the log's section "Preparing the executor", with colours and line ends.
     pub(crate) notes: Vec<String>,
     /// The same for "Preparing environment".
@@ -195,6 +198,7 @@ fn assemble(input: &PodInput<'_>, config: &Kubernetes, notes: &mut Vec<Note>) ->
         early_secrets: secrets::early_secret(input, &namespace, early, credentials)?.into_iter().collect(),
         namespace,
         policies: draft.pull,
+        services: services.iter().map(ServicePlan::from).collect(),
         notes: lines(notes),
         environment_notes: lines(&environment_notes),
     })

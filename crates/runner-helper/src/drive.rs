@@ -20,6 +20,7 @@ mod local;
 mod log;
 mod policy;
 mod printer;
+mod readiness;
 mod script;
 mod spool;
 mod uploads;

@@ -101,7 +101,11 @@ impl Worker {
             folder: &self.folder,
         };
         match launch.program() {
-            Ok(program) => self.spawn(index, program),
+            Ok(program) => {
+                let message = format!("Created container: {}", container.name());
+                self.event("Normal", "Created", &message, Some(index));
+                self.spawn(index, program);
+            }
             Err(refusal) => self.refuse(index, &refusal),
         }
     }

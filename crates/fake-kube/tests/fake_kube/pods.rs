@@ -194,7 +194,7 @@ async fn pods_report_events() {
     bed.wait_for_phase("told", "Succeeded").await;
     let events = bed.kube.objects("events");
     let reasons: Vec<_> = events.iter().map(|event| event["reason"].as_str().unwrap()).collect();
-    for expected in ["Scheduled", "Pulled", "Started"] {
+    for expected in ["Scheduled", "Pulled", "Created", "Started"] {
         assert!(reasons.contains(&expected), "{reasons:?}");
     }
 }

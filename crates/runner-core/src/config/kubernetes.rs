@@ -24,7 +24,6 @@ pub const NO_EFFECT: &[(&str, &str)] = &[
     ("logs_base_dir", "logs are not kept in files of the build container"),
     ("pod_disruption_budget", "disruption budgets are not made yet"),
     ("poll_interval", "pods are watched, not polled"),
-    ("print_pod_warning_events", "the pod's warnings are always shown when it fails"),
     ("resource_availability_check_max_attempts", "what the pod lacks is seen in its events"),
     ("retry_backoff_max", "the executor has its own rules for repeating API calls"),
     ("retry_limit", "the executor has its own rules for repeating API calls"),

@@ -52,7 +52,7 @@ fn is_default(path: &str, value: &toml::Value) -> bool {
         ("log_level", toml::Value::String(text)) => text.is_empty() || text == "info",
         ("log_format", toml::Value::String(text)) => text.is_empty() || text == "runner",
         ("poll_interval", toml::Value::Integer(secs)) => *secs <= 0 || *secs == 3,
-        ("print_pod_warning_events" | "safe_directory_checkout", toml::Value::Boolean(on)) => *on,
+        ("safe_directory_checkout", toml::Value::Boolean(on)) => *on,
         ("token_expires_at", toml::Value::Datetime(time)) => time.to_string().starts_with("0001-01-01"),
         _ => is_empty(value),
     }

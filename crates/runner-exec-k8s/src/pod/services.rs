@@ -28,13 +28,36 @@ pub(super) struct Service {
     variables: Vec<Variable>,
     options: Value,
     ports: Vec<Value>,
+    is_awaited: bool,
+}
+
+/// What the executor has to know of a service while the job runs.
+#[derive(Debug)]
+pub(crate) struct ServicePlan {
+    /// Name of its container.
+    pub(crate) container: String,
+    /// What its lines in the job's log begin with: image without tag, and aliases.
+    pub(crate) label: String,
+    /// The job waits until it listens.
+    pub(crate) is_awaited: bool,
+}
+
+impl From<&Service> for ServicePlan {
+    fn from(service: &Service) -> Self {
+        let words = std::iter::once(untagged(&service.image).0).chain(service.aliases.iter().map(String::as_str));
+        Self {
+            container: service.name.clone(),
+            label: words.collect::<Vec<_>>().join("-"),
+            is_awaited: service.is_awaited,
+        }
+    }
 }
 
 /// The runner's services, then the job's; those without an image are left out.
 pub(super) fn list(input: &PodInput<'_>, config: &Kubernetes, notes: &mut Vec<Note>) -> Result<Vec<Service>, Refusal> {
     let mut names = Names { taken: vec![containers::HELPER.to_owned(), containers::BUILD.to_owned()], unnamed: 0 };
     let mut services = Vec::new();
-    let configured: Vec<_> = config.services.iter().map(configured).collect();
+    let configured: Vec<_> = config.services.iter().map(Image::from).collect();
     for (place, wanted) in configured.iter().chain(&input.payload.services).enumerate() {
         let image = input.variables.expand(&wanted.name);
         if image.is_empty() {
@@ -56,25 +79,10 @@ pub(super) fn list(input: &PodInput<'_>, config: &Kubernetes, notes: &mut Vec<No
             variables: wanted.variables.clone(),
             options: wanted.executor_opts.clone(),
             ports: wanted.ports.clone(),
+            is_awaited: wanted.health_check_port().is_some(),
         });
     }
     Ok(services)
-}
-
-/// A service of the configuration in the form of a job's.
-fn configured(service: &runner_core::config::kubernetes::Service) -> Image {
-    let variable = |text: &String| {
-        let (key, value) = text.split_once('=').unwrap_or((text, ""));
-        Variable::public(key, value)
-    };
-    Image {
-        name: service.name.clone(),
-        alias: service.alias.clone(),
-        entrypoint: service.entrypoint.clone(),
-        command: service.command.clone(),
-        variables: service.environment.iter().map(variable).collect(),
-        ..Image::default()
-    }
 }
 
 /// Names of containers that are in use.

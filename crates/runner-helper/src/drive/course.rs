@@ -21,6 +21,7 @@ use super::job::Job;
 use super::limits::{Limits, Phase, Stop};
 use super::local::Local;
 use super::log::Log;
+use super::readiness;
 use super::uploads;
 
 /// The variable that holds how the script has ended.
@@ -78,7 +79,7 @@ impl<'a> Course<'a> {
     }
 
     async fn stages(&mut self, via: &str) -> Result<(), Broken> {
-        self.prepare(via)?;
+        self.prepare(via).await?;
         let mut result = match self.before_script().await {
             Ok(()) => self.script().await?,
             Err(Broken::Failed(failure)) => Err(failure),
@@ -93,16 +94,18 @@ impl<'a> Course<'a> {
     }
 
     /// The rest of a section that the executor has opened.
-    fn prepare(&mut self, via: &str) -> Result<(), Failure> {
+    async fn prepare(&mut self, via: &str) -> Result<(), Broken> {
         self.log.stage("prepare_script");
         let host = std::env::var("HOSTNAME").ok().filter(|host| !host.is_empty());
         let host = host.unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
         let via = if via.is_empty() { String::new() } else { format!(" via {via}") };
         self.log.work(format!("Running on {host}{via}...\n").as_bytes());
         // What an earlier job handed over is not for this one.
-        let cleaned = git::remove_file(&self.job.env_file());
-        self.close("prepare_script");
-        cleaned
+        let cleaned = git::remove_file(&self.job.env_file()).map_err(Broken::from);
+        let ready = until_stopped(&self.limits, Phase::Before, readiness::wait(self.job, &self.log)).await;
+        let result = cleaned.and(ready);
+        self.end("prepare_script", &result);
+        result
     }
 
     async fn before_script(&mut self) -> Result<(), Broken> {

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
+use runner_core::config::kubernetes::Service;
 use runner_core::flags::{Flags, parse_bool};
-use runner_core::job::{JobLine, Payload, Variable};
+use runner_core::job::{Image, JobLine, Payload, Variable};
 use runner_core::secret::Secret;
 use runner_core::shell;
 use runner_core::variables::Variables;
@@ -58,12 +59,18 @@ struct CustomBuildDir {
 struct KubernetesConfig {
     /// By kind; only the mount paths matter here.
     volumes: BTreeMap<String, serde_json::Value>,
+    services: Vec<Service>,
 }
 
 impl RunnerConfig {
     /// Log limit in bytes.
     pub(crate) fn log_limit(&self) -> u64 {
         self.output_limit.filter(|&kib| kib > 0).unwrap_or(4096).saturating_mul(1024)
+    }
+
+    /// The services that every job of this runner has.
+    pub(crate) fn services(&self) -> Vec<Image> {
+        self.kubernetes.services.iter().map(Image::from).collect()
     }
 
     /// Whether a volume is mounted at `builds`, so that other jobs meet the same folders.

@@ -30,6 +30,8 @@ pub(crate) async fn request_job(
 ) -> Result<Response, ApiError> {
     let token = params.required("token")?;
     let last_update = params.text("last_update").filter(|value| !value.is_empty());
+    // GitLab has a job of its own for this; it waits for no change of a queue.
+    shared.write(take_back_lapsed);
     if let Some(held) = hold(&shared, &token, last_update.as_deref()).await {
         return Ok(held);
     }
@@ -44,7 +46,6 @@ pub(crate) async fn request_job(
         if runner.spec.paused || last_update.as_deref() == Some(queue_value.as_str()) {
             return Ok(no_job(&queue_value));
         }
-        take_back_lapsed(world);
         let info = params.value("info");
         let session = params.value("session").and_then(|session| session["url"].as_str());
         let asking = Asking {

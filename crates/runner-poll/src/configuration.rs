@@ -45,6 +45,11 @@ impl Configuration {
         })
     }
 
+    /// The file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Returns when something has changed in the folder of the file.
     pub(crate) async fn changed(&self) {
         let mut waits: Vec<_> = self.watches.iter().map(|watch| Box::pin(watch.changed())).collect();

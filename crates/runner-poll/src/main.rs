@@ -7,6 +7,8 @@ mod cli;
 mod configuration;
 mod handback;
 mod poll;
+mod renewal;
+mod round;
 mod slots;
 mod source;
 mod space;

@@ -7,6 +7,7 @@ use runner_cli::exit::{Exit, Fail, failure};
 use runner_cli::signals::Signals;
 use runner_cli::stdout::Closed;
 use runner_cli::watch::Watch;
+use runner_core::duration::GoDuration;
 use runner_core::event::JobKey;
 use runner_core::job::RunnerRef;
 use runner_core::line;
@@ -16,6 +17,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::configuration::Configuration;
+use crate::renewal;
+use crate::round::Round;
 use crate::slots::Slots;
 use crate::source::Source;
 use crate::space;
@@ -34,7 +37,7 @@ pub(crate) struct Poll {
     configuration: Configuration,
     /// This machine's id.
     system_id: String,
-    turns: Vec<Turn>,
+    round: Round,
     slots: Slots,
     taker: Taker,
     signals: Signals,
@@ -44,6 +47,8 @@ pub(crate) struct Poll {
     storing: JoinSet<Storing>,
     /// Jobs on their way from there to the line.
     taking: JoinSet<(JobKey, Taken)>,
+    /// The one token that is being renewed.
+    renewing: JoinSet<(Arc<Source>, anyhow::Result<()>)>,
     jobs: Watch,
     /// What is wrong with the state directory, once that was told.
     trouble: Option<String>,
@@ -76,8 +81,10 @@ impl Poll {
         once: bool,
     ) -> Self {
         let now = Instant::now();
+        let mut round = Round::default();
+        round.replace(&configuration.sources, configuration.check_interval, now);
         Self {
-            turns: configuration.sources.iter().map(|source| Turn::new(Arc::clone(source), now)).collect(),
+            round,
             configuration,
             system_id,
             slots: Slots::default(),
@@ -86,6 +93,7 @@ impl Poll {
             asking: JoinSet::new(),
             storing: JoinSet::new(),
             taking: JoinSet::new(),
+            renewing: JoinSet::new(),
             jobs,
             trouble: None,
             not_before: now,
@@ -116,6 +124,7 @@ impl Poll {
     /// Asks and prints until a signal, the reader's end, or the one job of `--once`.
     pub(crate) async fn run(&mut self) -> anyhow::Result<Exit> {
         loop {
+            self.renew();
             let wake = self.ask_all();
             tokio::select! {
                 biased;
@@ -135,6 +144,7 @@ impl Poll {
                 }
                 Some(stored) = self.storing.join_next() => self.stored(stored?)?,
                 Some(asked) = self.asking.join_next() => self.heard(asked?),
+                Some(renewed) = self.renewing.join_next() => self.renewed(renewed?),
                 () = self.signals.drain.cancelled() => return self.drain().await,
                 () = self.jobs.changed() => {}
                 () = self.signals.reload.notified() => self.reload(true),
@@ -160,11 +170,29 @@ impl Poll {
         if self.not_before > now {
             return Some(self.not_before);
         }
-        while let Some(index) = self.next_turn(now) {
+        while let Some(index) = self.round.next(now, |turn| self.has_slot(turn)) {
             self.ask(index, now);
         }
-        let waiting = self.turns.iter().filter(|turn| self.has_slot(turn) && turn.due > now);
-        waiting.map(|turn| turn.due).min()
+        self.round.wake(now, |turn| self.has_slot(turn))
+    }
+
+    /// Begins to renew the token that is due.
+    fn renew(&mut self) {
+        if self.renewing.is_empty()
+            && let Some(source) = self.round.begin_renewal(Instant::now())
+        {
+            let path = self.configuration.path().to_owned();
+            self.renewing.spawn(async move { (Arc::clone(&source), renewal::renew(path, source).await) });
+        }
+    }
+
+    fn renewed(&mut self, (source, renewed): (Arc<Source>, anyhow::Result<()>)) {
+        let next = renewed.is_err().then(|| Instant::now() + renewal::AGAIN);
+        if let Err(err) = renewed {
+            tracing::error!("runner `{}`: its token cannot be renewed: {err:#}", source.title());
+        }
+        self.round.renewed(&source.runner, next);
+        self.reload(false); // the new token stands in the file
     }
 
     fn look(&mut self) -> Result<(), String> {
@@ -173,31 +201,27 @@ impl Poll {
         space::check(state.jobs_path()).map_err(|err| format!("{}: {err}", state.jobs_path().display()))
     }
 
-    /// The due runner that has waited longest.
-    fn next_turn(&self, now: Instant) -> Option<usize> {
-        let due = self.turns.iter().enumerate().filter(|(_, turn)| turn.is_due(now) && self.has_slot(turn));
-        due.min_by_key(|(_, turn)| turn.asked).map(|(index, _)| index)
-    }
-
     /// Whether one more job would fit. Each request under way may bring one.
     fn has_slot(&self, turn: &Turn) -> bool {
-        let all = self.slots.used() + self.asking.len();
-        let most = if self.once && !(self.taking.is_empty() && self.storing.is_empty()) {
-            0
-        } else {
-            self.configuration.concurrent
-        };
-        let most = if self.once { most.min(self.slots.used() + 1) } else { most };
         let limit = turn.source.runner.limit as usize;
         let mine = self.slots.used_by(&turn.source.id()) + turn.in_flight as usize;
-        all < most && (limit == 0 || mine < limit)
+        self.free_slots() > 0 && (limit == 0 || mine < limit)
+    }
+
+    fn free_slots(&self) -> usize {
+        let most = match self.once {
+            true if self.taking.is_empty() && self.storing.is_empty() => {
+                self.configuration.concurrent.min(self.slots.used() + 1)
+            }
+            true => 0,
+            false => self.configuration.concurrent,
+        };
+        most.saturating_sub(self.slots.used() + self.asking.len())
     }
 
     fn ask(&mut self, index: usize, at: Instant) {
-        let turn = &mut self.turns[index];
-        turn.in_flight += 1;
-        turn.asked = Some(at);
-        let (source, last_update) = (Arc::clone(&turn.source), turn.last_update.clone());
+        let spare = self.free_slots().saturating_sub(1);
+        let (source, last_update) = self.round.ask(index, at, self.configuration.check_interval, spare);
         let system_id = self.system_id.clone();
         self.asking.spawn(async move {
             let answer = source.ask(&system_id, last_update.as_deref()).await;
@@ -206,19 +230,10 @@ impl Poll {
     }
 
     fn heard(&mut self, Asked { source, at, answer }: Asked) {
-        let heard = match &answer {
-            Ok(JobReply::Job { .. }) => Heard::Job,
-            Ok(JobReply::None { last_update }) => Heard::Nothing(last_update.clone()),
-            Err(err) if err.is_refused() || err.is_configuration() => Heard::Refused,
-            Err(err) => Heard::Failed(err.wait()),
-        };
         // A runner that was taken out of the configuration has no turn any more; its job is run all the same.
-        let turns = &mut self.turns;
-        let index = turns.iter().position(|turn| Arc::ptr_eq(&turn.source, &source));
-        let index = index.or_else(|| turns.iter().position(|turn| turn.source.is_same(&source.runner)));
-        if let Some(turn) = index.map(|index| &mut turns[index]) {
+        if let Some(turn) = self.round.turn_of(&source) {
             turn.in_flight = turn.in_flight.saturating_sub(1);
-            let change = turn.hear(heard, at, Instant::now(), self.configuration.check_interval);
+            let change = turn.hear(Heard::from(&answer), at, Instant::now(), self.configuration.check_interval);
             tell(&source, change, answer.as_ref().err());
         }
         if let Ok(JobReply::Job { id, payload, correlation_id }) = answer {
@@ -310,19 +325,8 @@ impl Poll {
     }
 
     fn reload(&mut self, forced: bool) {
-        if !self.configuration.reload(forced) {
-            return;
-        }
-        let now = Instant::now();
-        let mut before = std::mem::take(&mut self.turns);
-        for source in &self.configuration.sources {
-            let mut turn = Turn::new(Arc::clone(source), now);
-            // The same runner keeps what it knows of the queue; that it was refused is forgotten.
-            if let Some(index) = before.iter().position(|turn| turn.source.is_same(&source.runner)) {
-                let known = before.swap_remove(index);
-                (turn.in_flight, turn.last_update, turn.asked) = (known.in_flight, known.last_update, known.asked);
-            }
-            self.turns.push(turn);
+        if self.configuration.reload(forced) {
+            self.round.replace(&self.configuration.sources, self.configuration.check_interval, Instant::now());
         }
     }
 
@@ -366,10 +370,11 @@ fn tell(source: &Source, change: Option<Change>, err: Option<&Error>) {
     let title = source.title();
     let why = err.map(ToString::to_string).unwrap_or_default();
     match change {
-        Some(Change::Fails) => tracing::warn!("runner `{title}`: {why}; asking on"),
-        Some(Change::Rests(time)) => {
-            let time = runner_core::duration::GoDuration::from(time);
-            tracing::error!("runner `{title}`: {why}; it is not asked for {time}");
+        Some(Change::Fails(pause)) => {
+            tracing::warn!("runner `{title}`: {why}; asking again in {}", GoDuration::from(pause))
+        }
+        Some(Change::Rests(rest)) => {
+            tracing::error!("runner `{title}`: {why}; it is not asked for {}", GoDuration::from(rest));
         }
         Some(Change::Recovered) => tracing::info!("runner `{title}`: GitLab answers again"),
         None if !why.is_empty() => tracing::debug!("runner `{title}`: {why}"),

@@ -16,11 +16,23 @@ pub(crate) struct Source {
 }
 
 /// By what a job line names its runner.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct RunnerId {
     name: String,
     url: String,
+    id: Option<u64>,
     short_token: String,
+}
+
+/// GitLab's id outlives a token; where one side does not know it, the token tells.
+impl PartialEq for RunnerId {
+    fn eq(&self, other: &Self) -> bool {
+        let same_runner = match (self.id, other.id) {
+            (Some(id), Some(other)) => id == other,
+            _ => self.short_token == other.short_token,
+        };
+        same_runner && self.name == other.name && self.url == other.url
+    }
 }
 
 impl Source {
@@ -49,7 +61,12 @@ impl Source {
     /// What stands in its job lines.
     pub(crate) fn id(&self) -> RunnerId {
         let runner = &self.runner;
-        RunnerId { name: runner.name.clone(), url: runner.url.clone(), short_token: runner.short_token().to_owned() }
+        RunnerId {
+            name: runner.name.clone(),
+            url: runner.url.clone(),
+            id: (runner.id > 0).then_some(runner.id),
+            short_token: runner.short_token().to_owned(),
+        }
     }
 
     /// Its name, for the log.
@@ -65,6 +82,11 @@ impl Source {
 
 impl From<&RunnerRef> for RunnerId {
     fn from(runner: &RunnerRef) -> Self {
-        Self { name: runner.name.clone(), url: runner.url.clone(), short_token: runner.short_token.clone() }
+        Self {
+            name: runner.name.clone(),
+            url: runner.url.clone(),
+            id: runner.id,
+            short_token: runner.short_token.clone(),
+        }
     }
 }

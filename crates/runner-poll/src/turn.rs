@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use runner_gitlab::{Error, JobReply};
 use tokio::time::Instant;
 
 use crate::source::Source;
@@ -26,7 +27,13 @@ pub(crate) struct Turn {
     /// When it was asked last; the one that waits longest is next.
     pub(crate) asked: Option<Instant>,
     refusals: u32,
+    /// It was refused too often.
+    rests: bool,
     failing: Option<ExponentialBackoff>,
+    /// When its token is to be renewed.
+    pub(crate) renew_at: Option<Instant>,
+    /// Its token is being renewed: it asks no more.
+    pub(crate) is_renewing: bool,
     /// Parallel requests that pay off, 1 or more.
     allowance: f64,
 }
@@ -40,15 +47,31 @@ pub(crate) enum Heard {
     Nothing(Option<String>),
     /// The token is not accepted, or nothing could be sent because of the configuration.
     Refused,
-    /// GitLab or the way there has a problem; how long it asked to wait.
-    Failed(Option<Duration>),
+    /// GitLab asks for patience; how long, if it said so.
+    Busy(Option<Duration>),
+    /// GitLab or the way there has a problem.
+    Failed,
+}
+
+impl From<&Result<JobReply, Error>> for Heard {
+    fn from(answer: &Result<JobReply, Error>) -> Self {
+        match answer {
+            Ok(JobReply::Job { .. }) => Self::Job,
+            Ok(JobReply::None { last_update }) => Self::Nothing(last_update.clone()),
+            Err(err) if err.is_refused() || err.is_configuration() => Self::Refused,
+            Err(err) if err.is_retryable() => Self::Busy(err.wait()),
+            // Another runner was faster: as good as no job.
+            Err(err) if err.status() == Some(409) => Self::Nothing(None),
+            Err(_) => Self::Failed,
+        }
+    }
 }
 
 /// A change worth a line in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// The first failure or refusal.
-    Fails,
+    /// The first failure or refusal; when it is asked again.
+    Fails(Duration),
     /// It answers again.
     Recovered,
     /// It is not asked for that long.
@@ -56,57 +79,78 @@ pub(crate) enum Change {
 }
 
 impl Turn {
-    /// A runner that may be asked at once.
-    pub(crate) fn new(source: Arc<Source>, now: Instant) -> Self {
-        let last_update = None;
-        Self { source, in_flight: 0, last_update, due: now, asked: None, refusals: 0, failing: None, allowance: 1.0 }
+    /// A runner that is asked from `due` on.
+    pub(crate) fn new(source: Arc<Source>, renew_at: Option<Instant>, due: Instant) -> Self {
+        Self {
+            source,
+            in_flight: 0,
+            last_update: None,
+            due,
+            asked: None,
+            refusals: 0,
+            rests: false,
+            failing: None,
+            renew_at,
+            is_renewing: false,
+            allowance: 1.0,
+        }
+    }
+
+    /// The same runner in a new configuration: it is asked as if it had never been refused or failed.
+    pub(crate) fn again(self, source: Arc<Source>, renew_at: Option<Instant>, now: Instant) -> Self {
+        let due = if self.failing.is_some() || self.refusals > 0 || self.rests { now } else { self.due };
+        Self { source, renew_at, due, refusals: 0, failing: None, rests: false, ..self }
     }
 
     /// Whether another request may be under way now.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
-        self.due <= now && self.in_flight < self.parallel()
+        self.due <= now && !self.is_renewing && self.in_flight < self.parallel()
     }
 
     /// Requests that may be under way at one time.
     fn parallel(&self) -> u32 {
-        let runner = &self.source.runner;
-        let most = u32::try_from(runner.request_concurrency).unwrap_or(1).max(1);
-        match runner.feature_flags.get("FF_USE_ADAPTIVE_REQUEST_CONCURRENCY") {
-            Some(false) => most,
+        match self.source.runner.feature_flags.get("FF_USE_ADAPTIVE_REQUEST_CONCURRENCY") {
+            Some(false) => self.most(),
             // `as` is exact: the value lies between 1 and a u32
-            _ => (self.allowance.clamp(1.0, most.into()).ceil() as u32).min(most),
+            _ => (self.allowance.ceil() as u32).min(self.most()),
         }
     }
 
     /// Takes in the answer to the request that was sent at `asked`. The caller counts `in_flight` down.
     pub(crate) fn hear(&mut self, heard: Heard, asked: Instant, now: Instant, interval: Duration) -> Option<Change> {
         let was_failing = self.failing.is_some() || self.refusals > 0;
-        let strict = self.source.runner.strict_check_interval;
+        let rested = std::mem::take(&mut self.rests);
         match heard {
             Heard::Refused => return self.refused(now, interval, was_failing),
-            Heard::Failed(wait) => {
-                self.allowance *= 0.5;
-                self.refusals = 0; // a server that is down says nothing about the token
-                let failing = self.failing.get_or_insert_with(backoff);
-                let pause = failing.next().unwrap_or(LONGEST_PAUSE);
-                self.due = now + interval.max(pause).max(wait.unwrap_or_default());
-                self.clamp();
-                return (!was_failing).then_some(Change::Fails);
+            Heard::Busy(wait) => {
+                self.allow(0.5);
+                return self.failed(now, interval.max(wait.unwrap_or_default()), was_failing);
+            }
+            Heard::Failed => {
+                self.allow(0.95);
+                return self.failed(now, interval, was_failing);
             }
             Heard::Job => {
-                self.allowance *= 1.1;
-                self.due = if strict { now.max(asked + interval) } else { now };
+                self.allow(1.1);
+                self.due = if self.source.runner.strict_check_interval { now.max(asked + interval) } else { now };
             }
             Heard::Nothing(value) => {
-                self.allowance *= 0.95;
+                self.allow(0.95);
                 self.last_update = value.or(self.last_update.take());
                 self.due = asked + interval;
             }
         }
-        self.clamp();
         self.failing = None;
         self.refusals = 0;
-        was_failing.then_some(Change::Recovered)
+        (was_failing || rested).then_some(Change::Recovered)
+    }
+
+    fn failed(&mut self, now: Instant, least: Duration, was_failing: bool) -> Option<Change> {
+        self.refusals = 0; // a server that is down says nothing about the token
+        let pause = self.failing.get_or_insert_with(backoff).next().unwrap_or(LONGEST_PAUSE).max(least);
+        let pause = Duration::from_millis(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX)); // as it is told
+        self.due = now + pause;
+        (!was_failing).then_some(Change::Fails(pause))
     }
 
     fn refused(&mut self, now: Instant, interval: Duration, was_failing: bool) -> Option<Change> {
@@ -115,17 +159,23 @@ impl Turn {
         let runner = &self.source.runner;
         if self.refusals < runner.unhealthy_requests_limit() {
             self.due = now + interval;
-            return (!was_failing).then_some(Change::Fails);
+            return (!was_failing).then_some(Change::Fails(interval));
         }
         self.refusals = 0;
+        self.rests = true;
         let rest = runner.unhealthy_interval();
         self.due = now + rest;
         Some(Change::Rests(rest))
     }
 
-    fn clamp(&mut self) {
-        let most = u32::try_from(self.source.runner.request_concurrency).unwrap_or(1).max(1);
-        self.allowance = self.allowance.clamp(1.0, most.into());
+    /// Source: GitLab runner contract, adaptive request concurrency.
+    fn allow(&mut self, factor: f64) {
+        self.allowance = (self.allowance * factor).clamp(1.0, self.most().into());
+    }
+
+    /// `request_concurrency`, 1 if it is below.
+    fn most(&self) -> u32 {
+        u32::try_from(self.source.runner.request_concurrency.max(1)).unwrap_or(u32::MAX)
     }
 }
 
@@ -140,18 +190,21 @@ fn backoff() -> ExponentialBackoff {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     const INTERVAL: Duration = Duration::from_secs(3);
 
-    fn turn(lines: &str) -> Turn {
+    /// A runner with these lines in its entry.
+    pub(crate) fn source(lines: &str) -> Arc<Source> {
         let _ = rustls::crypto::ring::default_provider().install_default(); // by the first test that gets here
-        let text =
-            format!("[[runners]]\nurl = \"http://127.0.0.1:1\"\ntoken = \"t\"\nexecutor = \"kubernetes\"\n{lines}");
+        let text = format!("[[runners]]\nurl = \"http://127.0.0.1:1\"\nexecutor = \"kubernetes\"\n{lines}");
         let (config, _) = runner_core::config::Config::parse(&text, |_| None).unwrap();
-        let source = Source::new(&config.runners[0], &config.labels, &[]).unwrap();
-        Turn::new(Arc::new(source), Instant::now())
+        Arc::new(Source::new(&config.runners[0], &config.labels, &[]).unwrap())
+    }
+
+    fn turn(lines: &str) -> Turn {
+        Turn::new(source(&format!("token = \"t\"\n{lines}")), None, Instant::now())
     }
 
     /// Seconds from the answer, which came a second after the request, to the next request.
@@ -184,7 +237,8 @@ mod tests {
     fn a_refused_runner_rests_after_the_third_time_and_is_then_tried_anew() {
         let mut turn = turn("unhealthy_interval = \"10m\"\n");
         let rest = Change::Rests(Duration::from_secs(600));
-        for expected in [(3.0, Some(Change::Fails)), (3.0, None), (600.0, Some(rest)), (3.0, Some(Change::Fails))] {
+        let fails = Some(Change::Fails(INTERVAL));
+        for expected in [(3.0, fails), (3.0, None), (600.0, Some(rest)), (3.0, fails)] {
             assert_eq!(pause(&mut turn, Heard::Refused), expected);
         }
         assert_eq!(pause(&mut turn, Heard::Nothing(None)), (2.0, Some(Change::Recovered)));
@@ -193,12 +247,13 @@ mod tests {
     #[test]
     fn a_failing_server_is_left_alone_for_longer_each_time_and_told_about_once() {
         let mut turn = turn("");
-        assert_eq!(pause(&mut turn, Heard::Failed(None)), (3.0, Some(Change::Fails)));
-        let pauses: Vec<f64> = (0..9).map(|_| pause(&mut turn, Heard::Failed(None)).0).collect();
+        let fails = Some(Change::Fails(INTERVAL));
+        assert_eq!(pause(&mut turn, Heard::Failed), (3.0, fails));
+        let pauses: Vec<f64> = (0..9).map(|_| pause(&mut turn, Heard::Busy(None)).0).collect();
         assert!(pauses[1] >= 4.0 && pauses[8] >= 60.0 && pauses[8] <= 120.0, "{pauses:?}");
-        assert_eq!(pause(&mut turn, Heard::Failed(Some(Duration::from_secs(300)))), (300.0, None));
+        assert_eq!(pause(&mut turn, Heard::Busy(Some(Duration::from_secs(300)))), (300.0, None));
         assert_eq!(pause(&mut turn, Heard::Job), (0.0, Some(Change::Recovered)));
-        assert_eq!(pause(&mut turn, Heard::Failed(None)), (3.0, Some(Change::Fails)), "the back-off starts again");
+        assert_eq!(pause(&mut turn, Heard::Failed), (3.0, fails), "the back-off starts again");
     }
 
     #[test]

@@ -276,6 +276,80 @@ async fn a_refused_runner_rests_and_the_other_one_works_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_renewed_before_it_expires_and_stands_in_the_file() {
+    let gitlab = gitlab().await;
+    gitlab.change_settings(|settings| settings.runner_token_lifetime = Some(86_400));
+    let old = gitlab.runner_token();
+    let dates = "token_obtained_at = 2020-01-01T00:00:00Z # then\ntoken_expires_at = 2020-02-01T00:00:00Z\nlimit = 2\n";
+    let place = Place::new(&config(gitlab.url(), "concurrent = 5", &[("k8s", old, dates)]));
+    let mut poll = place.start(&[]);
+    poll.expect("hello").await;
+    let reset = gitlab.wait_request(|r| r.path == "/api/v4/runners/reset_authentication_token").await;
+    assert_eq!(reset.json.unwrap()["token"], old);
+    let id = enqueue(&gitlab, 1).await[0];
+    assert_eq!(poll.expect("job").await["id"], id, "it asks with the new token");
+    let text = std::fs::read_to_string(place.config()).unwrap();
+    assert!(!text.contains(old) && text.contains("Z # then\n") && !text.contains("2020-"), "{text}");
+    let refused = gitlab.requests().iter().filter(|r| r.status == Some(403)).count();
+    assert_eq!(refused, 0, "no request was made with the old token after that");
+    assert!(place.stderr().contains("token renewed to ") && !place.stderr().contains(old), "{}", place.stderr());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_not_renewed_where_it_could_not_be_saved() {
+    let gitlab = gitlab().await;
+    let dates = "token_obtained_at = 2020-01-01T00:00:00Z\ntoken_expires_at = 2020-02-01T00:00:00Z\n";
+    let place = Place::new(&config(gitlab.url(), "", &[("k8s", gitlab.runner_token(), dates)]));
+    std::fs::create_dir(place.config().with_file_name("config.toml.lock")).unwrap();
+    let id = enqueue(&gitlab, 1).await[0];
+    let mut poll = place.start(&[]);
+    poll.expect("hello").await;
+    place.until_logged("its token cannot be renewed: opening ", 1).await;
+    assert_eq!(poll.expect("job").await["id"], id, "the old token is good as long as it lasts");
+    assert!(gitlab.requests().iter().all(|r| r.path != "/api/v4/runners/reset_authentication_token"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_taken_with_the_old_token_count_for_the_limit() {
+    let gitlab = gitlab().await;
+    gitlab.change_settings(|settings| settings.runner_token_lifetime = Some(86_400));
+    let lines = "id = 1\nlimit = 1\n";
+    let place = Place::new(&config(gitlab.url(), "concurrent = 5", &[("k8s", gitlab.runner_token(), lines)]));
+    let ids = enqueue(&gitlab, 2).await;
+    let mut poll = place.start(&[]);
+    poll.expect("hello").await;
+    assert_eq!(poll.expect("job").await["id"], ids[0]);
+    let dates = "token_obtained_at = 2020-01-01T00:00:00Z\ntoken_expires_at = 2020-02-01T00:00:00Z\n";
+    place.configure(&config(
+        gitlab.url(),
+        "concurrent = 5",
+        &[("k8s", gitlab.runner_token(), &format!("{lines}{dates}"))],
+    ));
+    place.until_logged("token renewed to ", 1).await;
+    place.until_logged("configuration read again", 2).await;
+    poll.signal(Signal::QUIT);
+    poll.expect("end").await;
+    assert_eq!(gitlab.job(ids[1]).unwrap().status, JobStatus::Pending);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_gitlab_holds_keeps_no_other_runner_waiting() {
+    let gitlab = FakeGitlab::builder().long_poll(Duration::from_secs(600)).start().await.unwrap();
+    let second = gitlab.create_runner(RunnerSpec { tags: vec!["b".to_owned()], ..RunnerSpec::default() }).unwrap();
+    let runners = [("a", gitlab.runner_token(), ""), ("b", &*second, "")];
+    let place = Place::new(&config(gitlab.url(), "concurrent = 1", &runners));
+    let mut poll = place.start(&[]);
+    poll.expect("hello").await;
+    // Each has a value of the queue now, with which the next request would be held.
+    for token in [gitlab.runner_token(), &second] {
+        gitlab.wait_request(|r| r.json.as_ref().is_some_and(|json| json["token"] == token)).await;
+    }
+    let id = gitlab.enqueue(JobSpec::default().tag("b")).await.unwrap();
+    let job = poll.expect("job").await;
+    assert_eq!((&job["id"], &job["runner"]["name"]), (&id.into(), &"b".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_queue_value_goes_back_with_the_next_request() {
     let gitlab = gitlab().await;
     let place = one_runner(&gitlab, "", "");

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use clap::builder::Resettable;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, Args, Command as ClapCommand, CommandFactory, FromArgMatches, Parser, Subcommand};
 use runner_cli::args::Common;
 use runner_cli::config::ConfigFile;
@@ -24,7 +24,7 @@ Exit status:
 
 /// Registers runners with GitLab and keeps config.toml.
 ///
-/// Without a command it registers: `runner-register --url URL --token glrt-…`.
+/// Without a command it registers: `runner-register --url URL --token glrt-…`. On a terminal it asks for what is missing.
 #[derive(Debug, Parser)]
 #[command(name = "runner-register", version, after_long_help = EXIT_STATUS)]
 struct Flags {
@@ -66,7 +66,7 @@ pub(crate) struct Register {
     #[arg(long, env = "TEMPLATE_CONFIG_FILE", value_name = "FILE")]
     pub(crate) template_config: Option<PathBuf>,
 
-    /// Never ask; what is missing is an error
+    /// Never ask, not even on a terminal; what is missing is an error
     #[arg(short = 'n', long, env = "REGISTER_NON_INTERACTIVE", value_parser = truth, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) non_interactive: Option<bool>,
 
@@ -259,7 +259,7 @@ impl Parser for Cli {
         T: Into<OsString> + Clone,
     {
         let args = with_command(args.into_iter().map(Into::into).collect());
-        let matches = without_empty_variables(Self::command()).try_get_matches_from(args)?;
+        let matches = without_empty_variables(Self::command()).try_get_matches_from(args).map_err(foreign_flag)?;
         let cli = Self::from_arg_matches(&matches).map_err(|err| err.format(&mut Self::command()))?;
         match &cli.command {
             Command::Unregister(Unregister { filter, all_runners: false })
@@ -270,6 +270,27 @@ impl Parser for Cli {
             }
             _ => Ok(cli),
         }
+    }
+}
+
+/// GitLab Runner's flags for what cannot be run here get an error that says so.
+fn foreign_flag(err: clap::Error) -> clap::Error {
+    const EXECUTORS: [&str; 8] = [
+        "--autoscaler-",
+        "--custom-",
+        "--docker-",
+        "--instance-",
+        "--machine-",
+        "--parallels-",
+        "--ssh-",
+        "--virtualbox-",
+    ];
+    match err.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(flag)) if EXECUTORS.iter().any(|prefix| flag.starts_with(prefix)) => {
+            let message = format!("{flag} is for another executor, only `kubernetes` can be run");
+            Cli::command().error(ErrorKind::UnknownArgument, message)
+        }
+        _ => err,
     }
 }
 
@@ -291,12 +312,10 @@ fn with_command(mut args: Vec<OsString>) -> Vec<OsString> {
             _ if ["--config=", "--log-level=", "--log-format="].iter().any(|flag| arg.starts_with(flag)) => at += 1,
             "-h" | "--help" | "-V" | "--version" | "help" => return args,
             _ if command.find_subcommand(arg).is_some() || !arg.starts_with('-') => return args,
-            _ => {
-                args.insert(1, "register".into());
-                return args;
-            }
+            _ => break,
         }
     }
+    args.insert(1.min(args.len()), "register".into());
     args
 }
 
@@ -313,7 +332,8 @@ mod tests {
             ("-c x list --json", "-c x list --json"),
             ("verify --delete", "verify --delete"),
             ("--help", "--help"),
-            ("", ""),
+            ("", "register"),
+            ("-c x", "register -c x"),
             ("remove", "remove"),
         ] {
             let split = |text: &str| -> Vec<OsString> {

@@ -42,6 +42,15 @@ impl Entry {
         self.0.get(key)?.as_str().filter(|text| !text.is_empty())
     }
 
+    /// Whether the key at `path` is set to something.
+    pub(crate) fn has(&self, path: &[&str]) -> bool {
+        let mut item = path.first().and_then(|key| self.0.get(key));
+        for key in path.iter().skip(1) {
+            item = item.and_then(|table| table.get(key));
+        }
+        item.is_some_and(|item| !is_empty(item))
+    }
+
     /// Takes from `template`, the text of a file, each key that is not set here. Its token is not taken.
     pub(crate) fn fill(&mut self, template: &str) -> Result<(), TemplateError> {
         let document: DocumentMut = template

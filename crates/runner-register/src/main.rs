@@ -5,10 +5,13 @@ mod entry;
 mod gitlab;
 mod list;
 mod listed;
+mod plan;
+mod questions;
 mod register;
 mod report;
 mod reset;
 mod settings;
+mod terminal;
 mod unregister;
 mod verify;
 

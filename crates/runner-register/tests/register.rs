@@ -200,7 +200,7 @@ async fn what_is_missing_or_does_not_fit_is_told_with_its_flag() {
         (
             vec!["-u", url],
             2,
-            "a runner token is missing: give --token or set CI_SERVER_TOKEN; this program asks no questions",
+            "a runner token is missing: give --token or set CI_SERVER_TOKEN; it is not asked for, because standard input is no terminal",
         ),
         (vec!["-u", "gitlab", "-t", "x"], 2, "--url: `gitlab`: relative URL without a base"),
         (vec!["-u", url, "-t", "x", "--executor", "shell"], 2, "executor `shell` is not supported"),
@@ -221,6 +221,9 @@ async fn what_is_missing_or_does_not_fit_is_told_with_its_flag() {
         assert!(ran.error().contains(expected), "{args:?} {ran:?}");
         assert_eq!((&*ran.stdout, &*place.text()), ("", ""));
     }
+    let ran = place.run(&["-u", url, "--docker-image", "ruby"]).await;
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("--docker-image is for another executor, only `kubernetes` can be run"), "{ran:?}");
     for args in [vec!["--unhealthy-interval", "soon"], vec!["unregister"], vec!["remove"], vec!["--locked=maybe"]] {
         let ran = place.run(&args).await;
         assert_eq!(ran.code, 2, "{args:?} {ran:?}");

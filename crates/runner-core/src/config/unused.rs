@@ -35,7 +35,6 @@ pub(super) const NO_EFFECT: &[(&str, &str)] = &[
     ("runners.slot_cgroup_template", OTHER_EXECUTORS),
     ("runners.ssh", OTHER_EXECUTORS),
     ("runners.step_runner_image", "native steps are not supported"),
-    ("runners.token_expires_at", "the token is not renewed before it expires yet"),
     ("runners.use_slot_cgroups", OTHER_EXECUTORS),
     ("runners.virtualbox", OTHER_EXECUTORS),
 ];
@@ -53,7 +52,6 @@ fn is_default(path: &str, value: &toml::Value) -> bool {
         ("log_format", toml::Value::String(text)) => text.is_empty() || text == "runner",
         ("poll_interval", toml::Value::Integer(secs)) => *secs <= 0 || *secs == 3,
         ("safe_directory_checkout", toml::Value::Boolean(on)) => *on,
-        ("token_expires_at", toml::Value::Datetime(time)) => time.to_string().starts_with("0001-01-01"),
         _ => is_empty(value),
     }
 }

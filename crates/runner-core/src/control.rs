@@ -24,10 +24,18 @@ pub const ANNOTATION_PAYLOAD: &str = "runner-tools.dev/payload";
 
 /// Key of the Secret that holds the job line.
 pub const SECRET_JOB_KEY: &str = "job.json";
+/// Key of the Secret that says, of a job line that is too long for one Secret, how many parts it has.
+pub const SECRET_PARTS_KEY: &str = "job.parts";
 /// Key of the Secret that holds the PEM of GitLab's certificate authorities, if the runner has any.
 pub const SECRET_CA_KEY: &str = "ca.crt";
 /// Name of the file of the `downwardAPI` volume that holds the annotations.
 pub const ANNOTATIONS_FILE: &str = "annotations";
+
+/// Key of the Secret that holds part `index`, from 0, of a job line that is too long for one Secret. The parts together are the
+/// line, compressed as gzip does.
+pub fn job_part_key(index: usize) -> String {
+    format!("{SECRET_JOB_KEY}.gz.{index}")
+}
 
 /// How a job is to be stopped; also the word in a job folder's `cancel` file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

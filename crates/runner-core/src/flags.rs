@@ -59,6 +59,32 @@ pub const KNOWN: &[(&str, bool)] = &[
     ("FF_WAIT_FOR_POD_TO_BE_REACHABLE", false),
 ];
 
+/// Flags that change nothing here: they are for other executors and systems, or for what these tools do in another way. A job
+/// for which one is not at its default is told.
+const WITHOUT_EFFECT: &[&str] = &[
+    "FF_CONCRETE",
+    "FF_DISABLE_POWERSHELL_STDIN",
+    "FF_DISABLE_UMASK_FOR_DOCKER_EXECUTOR",
+    "FF_EXPORT_HIGH_CARDINALITY_METRICS",
+    "FF_NETWORK_PER_BUILD",
+    "FF_SCRIPT_TO_STEP_MIGRATION",
+    "FF_SUSPENDABLE_ENVIRONMENTS",
+    "FF_USE_DOCKER_AUTOSCALER_DIAL_STDIO",
+    "FF_USE_DUMB_INIT_WITH_KUBERNETES_EXECUTOR",
+    "FF_USE_FLEETING_ACQUIRE_HEARTBEATS",
+    "FF_USE_INIT_WITH_DOCKER_EXECUTOR",
+    "FF_USE_JOB_ROUTER",
+    "FF_USE_LEGACY_BASH_EVAL",
+    "FF_USE_LEGACY_GCS_CACHE_ADAPTER",
+    "FF_USE_LEGACY_KUBERNETES_EXECUTION_STRATEGY",
+    "FF_USE_LEGACY_S3_CACHE_ADAPTER",
+    "FF_USE_NATIVE_CONTAINER_STOP",
+    "FF_USE_POWERSHELL_PATH_RESOLVER",
+    "FF_USE_WINDOWS_JOB_OBJECT",
+    "FF_USE_WINDOWS_LEGACY_PROCESS_STRATEGY",
+    "FF_WAIT_FOR_POD_TO_BE_REACHABLE",
+];
+
 /// The flags of one job, resolved.
 #[derive(Debug, Clone)]
 pub struct Flags {
@@ -85,7 +111,16 @@ impl Flags {
             (name, value)
         });
         let values = values.collect();
-        Self { values, warnings }
+        let mut flags = Self { values, warnings };
+        let idle = flags.changed_flags().filter(|name| WITHOUT_EFFECT.contains(name));
+        let idle: Vec<String> = idle.map(|name| format!("{name} has no effect in this runner")).collect();
+        flags.warnings.extend(idle);
+        flags
+    }
+
+    /// Names of the flags whose value is not the default.
+    fn changed_flags(&self) -> impl Iterator<Item = &'static str> {
+        KNOWN.iter().filter(|&&(name, default)| self.is_on(name) != default).map(|&(name, _)| name)
     }
 
     /// Whether `name`, one of [`KNOWN`], is on.
@@ -100,11 +135,7 @@ impl Flags {
 
     /// Flags whose value is not the default, as the log's header shows them: `FF_A:true, FF_B:false`; `None` if there are none.
     pub fn changed(&self) -> Option<String> {
-        let changed: Vec<_> = KNOWN
-            .iter()
-            .filter(|&&(name, default)| self.is_on(name) != default)
-            .map(|&(name, _)| format!("{name}:{}", self.is_on(name)))
-            .collect();
+        let changed: Vec<_> = self.changed_flags().map(|name| format!("{name}:{}", self.is_on(name))).collect();
         (!changed.is_empty()).then(|| changed.join(", "))
     }
 
@@ -128,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn config_beats_variable_beats_default() {
+    fn j132_j133_config_beats_variable_beats_default() {
         let config = BTreeMap::from([("FF_TIMESTAMPS".to_owned(), true)]);
         let variables = [
             Variable::public("FF_TIMESTAMPS", "false"),
@@ -144,7 +175,21 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_sorted_and_unique() {
+    fn the_tables_are_sorted_and_fit() {
         assert!(KNOWN.windows(2).all(|w| w[0].0 < w[1].0));
+        assert!(WITHOUT_EFFECT.windows(2).all(|w| w[0] < w[1]));
+        assert!(WITHOUT_EFFECT.iter().all(|name| KNOWN.iter().any(|(known, _)| known == name)));
+    }
+
+    #[test]
+    fn a_flag_without_effect_is_told_where_it_is_changed() {
+        let resolve = |key: &str, value: &str| {
+            Flags::resolve(&BTreeMap::new(), &[Variable::public(key, value)]).warnings().to_vec()
+        };
+        assert_eq!(resolve("FF_CONCRETE", "true"), ["FF_CONCRETE has no effect in this runner"]);
+        assert_eq!(resolve("FF_CONCRETE", "false"), [""; 0]);
+        let of_docker = "FF_USE_DOCKER_AUTOSCALER_DIAL_STDIO";
+        assert_eq!(resolve(of_docker, "false"), [format!("{of_docker} has no effect in this runner")]);
+        assert_eq!(resolve("FF_TIMESTAMPS", "false"), [""; 0]);
     }
 }

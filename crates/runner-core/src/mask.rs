@@ -1,13 +1,16 @@
 //! Secrets out of the log, over any split of the text into writes.
 //!
-//! Three filters in a row, each with its own state: masked values become `[MASKED]`; the value of a URL parameter that carries a
-//! credential does; what follows a known token prefix does, the prefix stays. Source: GitLab Runner's masking contract.
+//! Three filters in a row, each with its own state: masked values become `[MASKED]`, also as they look inside JSON and in a URL;
+//! the value of a URL parameter that carries a credential does; what follows a known token prefix does, the prefix stays. Source:
+//! GitLab Runner's masking contract; the encoded forms are ours.
 //!
 //! A byte is held back only while it can be part of a match that is not decided yet, so text without secrets passes at once.
 
 use std::sync::Arc;
 
 use aho_corasick::{AhoCorasick, Input, Match, MatchKind, Span, packed};
+
+use crate::mask_forms::forms;
 
 /// What stands where a secret was.
 pub const REPLACEMENT: &str = "[MASKED]";
@@ -51,13 +54,13 @@ pub struct Masker {
 }
 
 impl Masker {
-    /// Masks `phrases` (trimmed, empty ones left out) and what follows `prefixes`.
+    /// Masks `phrases` (trimmed, empty ones left out) as they are and encoded, and what follows `prefixes`.
     pub fn new(
         phrases: impl IntoIterator<Item = impl AsRef<str>>,
         prefixes: impl IntoIterator<Item = impl AsRef<str>>,
     ) -> Self {
         let bytes = |text: &str| text.as_bytes().to_vec();
-        let phrases = phrases.into_iter().map(|p| bytes(p.as_ref().trim()));
+        let phrases = phrases.into_iter().flat_map(|phrase| forms(phrase.as_ref().trim()));
         let prefixes = prefixes.into_iter().map(|p| bytes(p.as_ref()));
         let parameters = URL_PARAMETERS.iter().flat_map(|key| [format!("?{key}=").into(), format!("&{key}=").into()]);
         let stages = [

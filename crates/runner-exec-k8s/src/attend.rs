@@ -46,6 +46,25 @@ pub(crate) enum End {
     NeverStarted(StartFailure),
 }
 
+/// How long a job may take to begin, over all its pods.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PrepareLimit {
+    time: Duration,
+    over: Instant,
+}
+
+impl PrepareLimit {
+    /// `time` from now.
+    pub(crate) fn from_now(time: Duration) -> Self {
+        Self { time, over: Instant::now() + time }
+    }
+
+    fn verdict(self) -> Verdict {
+        let message = format!("prepare timeout: exceeded timeout of {}", GoDuration::from(self.time));
+        Verdict::failed(FailureReason::JobExecutionTimeout, message)
+    }
+}
+
 /// One job and its pod.
 pub(crate) struct Attend<'a> {
     pub(crate) job: &'a Job,
@@ -97,12 +116,12 @@ impl Progress {
 }
 
 impl Attend<'_> {
-    /// Attends the job to its end. `started` if an earlier run of ours has seen it begin.
-    pub(crate) async fn run(mut self, started: bool) -> Result<End, Closed> {
+    /// Attends the job to its end. `prepare` limits its beginning, unless an earlier run of ours has seen that.
+    pub(crate) async fn run(mut self, prepare: Option<PrepareLimit>) -> Result<End, Closed> {
         let start_timeout = self.job.kubernetes.start_timeout();
         let mut at = Progress {
             control: Control::new(self.objects.pods.clone(), self.name.clone()),
-            started,
+            started: prepare.is_none(),
             services_ready: false,
             outcome: None,
             told: None,
@@ -115,8 +134,9 @@ impl Attend<'_> {
             waiting: String::new(),
             noise: Vec::new(),
         };
-        if started {
-            self.begin_overtime(&mut at);
+        match prepare {
+            Some(limit) => at.end_within(limit.over.saturating_duration_since(Instant::now()), limit.verdict()),
+            None => self.begin_overtime(&mut at),
         }
         let log = LogOf {
             api: self.objects.pods.clone(),

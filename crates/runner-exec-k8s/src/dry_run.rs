@@ -54,7 +54,7 @@ fn manifests(args: &Cli, job: &Job) -> Result<String, String> {
     let plan = plan_pod(job, 0, &PullChoice::default(), &host_name, args.helper_image.as_deref());
     let plan = plan.map_err(|refusal| format!("job {}: {}", job.key, refusal.message))?;
     let mut yaml = String::new();
-    let secrets = plan.early_secrets.into_iter().chain([plan.secret]);
+    let secrets = plan.early_secrets.into_iter().chain(plan.secret_parts).chain([plan.secret]);
     for secret in secrets {
         document(&mut yaml, &if args.show_secrets { secret } else { redacted(secret) })?;
     }

@@ -16,7 +16,7 @@ use runner_core::text;
 use runner_core::{COMPATIBLE_VERSION, REVISION, RUNNER_NAME};
 
 use crate::acknowledge::{self, Journal, Milestone};
-use crate::attend::{Attend, End};
+use crate::attend::{Attend, End, PrepareLimit};
 use crate::control::Control;
 use crate::events::Events;
 use crate::files::plan_pod;
@@ -25,6 +25,7 @@ use crate::objects::Objects;
 use crate::pod::{PodPlan, PullChoice, Refusal, ServicePlan};
 use crate::pod_events;
 use crate::pull::StartFailure;
+use crate::refuse::Introduction;
 use crate::retry::ApiError;
 use crate::run::World;
 use crate::status::why_lost;
@@ -114,6 +115,16 @@ impl Execution<'_> {
         if self.job.cancel().is_some() {
             return Ok(Verdict::canceled());
         }
+        if let Some(refused) = &self.job.refused {
+            if refused.introduction == Introduction::Whole {
+                self.introduce(&[], None).await?;
+            }
+            return Ok(refused.verdict.clone());
+        }
+        if self.job.flags.is_on("FF_LOG_IMAGES_CONFIGURED_FOR_JOB") {
+            self.log_images();
+        }
+        let prepare = PrepareLimit::from_now(self.job.prepare_limit);
         let mut choice = PullChoice::default();
         loop {
             let plan = match self.plan(attempt, &choice) {
@@ -124,7 +135,7 @@ impl Execution<'_> {
                 }
             };
             self.introduce(&plan.notes, Some(&plan.environment_notes)).await?;
-            match self.attempt(plan, &choice).await? {
+            match self.attempt(plan, &choice, prepare).await? {
                 Attempt::Verdict(verdict) => return Ok(verdict),
                 Attempt::Again(next) => choice = next,
             }
@@ -133,7 +144,7 @@ impl Execution<'_> {
     }
 
     /// One pod: made, announced, handed the job, attended.
-    async fn attempt(&mut self, plan: PodPlan, choice: &PullChoice) -> anyhow::Result<Attempt> {
+    async fn attempt(&mut self, plan: PodPlan, choice: &PullChoice, prepare: PrepareLimit) -> anyhow::Result<Attempt> {
         let (cluster, objects) = self.cluster(&plan.namespace).await?;
         let mut watch = self.world.pod_watch(cluster, &plan.namespace, &plan.pod.name_any(), &self.job.owner);
         let pod = match create(&objects, &plan, &mut watch).await {
@@ -155,7 +166,7 @@ impl Execution<'_> {
             ));
         }
         let has_fallback = |container: &str| plan.policies.after_failure(choice, container).is_some();
-        match self.attend(&made, watch, &plan.services, false, &has_fallback).await? {
+        match self.attend(&made, watch, &plan.services, Some(prepare), &has_fallback).await? {
             End::Verdict(verdict) => Ok(Attempt::Verdict(verdict)),
             End::NeverStarted(failure) => self.another_policy(&plan, choice, failure).await,
         }
@@ -218,7 +229,8 @@ impl Execution<'_> {
             Err(_) if started => Vec::new(),
             Err(refusal) => return Ok(Verdict::failed(refusal.reason, refusal.message)),
         };
-        match self.attend(&made, watch, &services, started, &|_| false).await? {
+        let prepare = (!started).then(|| PrepareLimit::from_now(self.job.prepare_limit));
+        match self.attend(&made, watch, &services, prepare, &|_| false).await? {
             End::Verdict(verdict) => Ok(verdict),
             End::NeverStarted(failure) => Ok(Verdict::failed(failure.reason, failure.message).while_preparing()),
         }
@@ -229,7 +241,7 @@ impl Execution<'_> {
         made: &Made,
         watch: PodWatch,
         services: &[ServicePlan],
-        started: bool,
+        prepare: Option<PrepareLimit>,
         has_fallback: &(dyn Fn(&str) -> bool + Sync),
     ) -> anyhow::Result<End> {
         let attend = Attend {
@@ -244,7 +256,7 @@ impl Execution<'_> {
             since: self.since,
             has_fallback,
         };
-        Ok(attend.run(started).await?)
+        Ok(attend.run(prepare).await?)
     }
 
     /// Closes the log and reports the result; the pod goes once that is durable.
@@ -316,6 +328,14 @@ impl Execution<'_> {
         Ok(self.events.executor_text(lines, false).await?)
     }
 
+    /// For the operator: which images jobs use.
+    fn log_images(&self) {
+        let name = |image: &runner_core::job::Image| self.job.variables.expand(&image.name);
+        let image = self.job.payload.image.as_ref().map(name).unwrap_or_default();
+        let services: Vec<String> = self.job.payload.services.iter().map(name).collect();
+        tracing::info!("job {}: image `{image}`, services {services:?}", self.job.key);
+    }
+
     /// A section marker, if this GitLab wants them.
     fn mark(&self, lines: &mut crate::events::Lines, marker: String) {
         if self.job.payload.features.trace_sections {
@@ -371,6 +391,10 @@ async fn create(
 
 /// Gives the job to the pod: the Secret is the claim, the PATCH makes the kubelet bring it.
 async fn hand_over(objects: &Objects, plan: &PodPlan, pod: &k8s_openapi::api::core::v1::Pod) -> Result<(), ApiError> {
+    for part in &plan.secret_parts {
+        objects.create_secret(part.clone(), pod).await?;
+    }
+    // The claim comes last: it says how many parts there are.
     let secret = objects.create_secret(plan.secret.clone(), pod).await?;
     Control::new(objects.pods.clone(), pod.name_any()).announce_payload(&secret).await
 }

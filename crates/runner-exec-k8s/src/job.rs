@@ -1,15 +1,25 @@
 //! A job as the executor holds it: the line that brought it, read and resolved once.
 
+use std::path::Path;
+use std::time::Duration;
+
 use runner_cli::state::JobDir;
 use runner_core::config::{Kubernetes, Runner};
 use runner_core::control::Cancel;
 use runner_core::event::{Head, JobKey, Open, OpenFeatures};
 use runner_core::flags::{Flags, parse_bool};
-use runner_core::job::{JobLine, Payload, Variable};
+use runner_core::inputs;
+use runner_core::job::{JobLine, Payload};
+use runner_core::job_variables::{JobVariables, Sources};
 use runner_core::line::LineType;
 use runner_core::mask;
+use runner_core::project_folder::{Builds, FolderError};
 use runner_core::secret::Secret;
 use runner_core::variables::Variables;
+
+use crate::pod::DEFAULT_BUILDS_DIR;
+use crate::refuse::{self, Introduction, Refused};
+use crate::stage_limits::stage_limit;
 
 /// The variable that brings the logs of services into the job's log.
 const DEBUG_SERVICES: &str = "CI_DEBUG_SERVICES";
@@ -23,6 +33,10 @@ pub(crate) struct Job {
     pub(crate) kubernetes: Kubernetes,
     pub(crate) variables: Variables,
     pub(crate) flags: Flags,
+    /// How long its preparation may take.
+    pub(crate) prepare_limit: Duration,
+    /// Set if the job is not to be begun.
+    pub(crate) refused: Option<Refused>,
     /// The job's folder, if it has one: then it survives our restart.
     pub(crate) dir: Option<JobDir>,
     /// Value of the label that says whose pod it is.
@@ -39,15 +53,52 @@ impl Job {
         owner: String,
         replay: Option<String>,
     ) -> Result<Self, String> {
-        let payload = Payload::parse(&line.payload).map_err(|err| format!("`payload`: {err}"))?;
+        let mut payload = Payload::parse(&line.payload).map_err(|err| format!("`payload`: {err}"))?;
         if payload.id != line.id {
             return Err(format!("`id` is {}, but `payload.id` is {}", line.id, payload.id));
         }
         let runner = Runner::from_line_config(&line.runner.config).map_err(|err| format!("`runner.config`: {err}"))?;
         let kubernetes = runner.kubernetes.clone().unwrap_or_default();
         let flags = Flags::resolve(&runner.feature_flags, &payload.variables);
-        let variables = Variables::new(variables(&runner, &payload), String::new());
-        Ok(Self { key: line.key(), line, payload, runner, kubernetes, variables, flags, dir, owner, replay })
+        let mut refused = refuse::refused(&payload);
+        if flags.is_on("FF_ENABLE_JOB_INPUTS_INTERPOLATION") {
+            match inputs::interpolated(&line.payload, &payload) {
+                Ok(with_inputs) => payload = with_inputs.unwrap_or(payload),
+                Err(err) => {
+                    let message = format!("failed to interpolate job inputs: {err}");
+                    refused.get_or_insert(Refused::configuration(message, Introduction::None));
+                }
+            }
+        }
+        let variables = variables(&line, &payload, &runner, &flags).unwrap_or_else(|err| {
+            refused.get_or_insert(Refused::configuration(err.to_string(), Introduction::Whole));
+            Variables::new(payload.variables.clone(), String::new())
+        });
+        let timeout = Duration::from_secs(payload.timeout_secs());
+        let limit = |key, configured| {
+            let (limit, warning) = stage_limit(key, configured, timeout);
+            if let Some(warning) = warning {
+                tracing::warn!("job {}: {warning}", line.key());
+            }
+            limit
+        };
+        let prepare_limit = limit("prepare_timeout", runner.prepare_timeout);
+        limit("get_sources_timeout", runner.get_sources_timeout); // for its warning: the helper sees to it
+        let key = line.key();
+        Ok(Self {
+            key,
+            line,
+            payload,
+            runner,
+            kubernetes,
+            variables,
+            flags,
+            prepare_limit,
+            refused,
+            dir,
+            owner,
+            replay,
+        })
     }
 
     /// The job's `open` event.
@@ -112,11 +163,11 @@ impl Job {
     }
 }
 
-/// What names and settings of the pod may refer to, weakest first: the runner's environment, then GitLab's variables.
-fn variables(runner: &Runner, payload: &Payload) -> Vec<Variable> {
-    let own = runner.environment.iter().filter_map(|entry| {
-        let (key, value) = entry.split_once('=')?;
-        Some(Variable { key: key.to_owned(), value: Secret::new(value), ..Variable::default() })
-    });
-    own.chain(payload.variables.iter().cloned()).collect()
+/// What names and settings of the pod may refer to: all variables of the job.
+fn variables(line: &JobLine, payload: &Payload, runner: &Runner, flags: &Flags) -> Result<Variables, FolderError> {
+    let known = Variables::new(payload.variables.clone(), String::new());
+    let folder = known.expand(if runner.builds_dir.is_empty() { DEFAULT_BUILDS_DIR } else { &runner.builds_dir });
+    let builds = Builds::new(Path::new(&folder), &line.runner.config);
+    let sources = Sources { line, payload, flags, environment: &runner.environment, builds, authorities: "" };
+    Ok(JobVariables::assemble(sources)?.variables)
 }

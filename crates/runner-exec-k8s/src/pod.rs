@@ -28,6 +28,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Pod, PodSpec, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::ResourceExt;
 use runner_core::config::{Kubernetes, Runner};
 use runner_core::duration::GoDuration;
 use runner_core::flags::Flags;
@@ -35,6 +36,7 @@ use runner_core::job::{JobLine, Payload};
 use runner_core::variables::Variables;
 
 use environment::EarlySecret;
+pub(crate) use images::check_executor_options;
 pub(crate) use notes::Refusal;
 use notes::{Note, lines};
 use overwrites::Overwrites;
@@ -48,6 +50,9 @@ use volumes::Volumes;
 /// The helper ends the job itself. The pod's own deadline is for a helper that does not: it must leave room for pulling the
 /// images, which counts, and for the quarter of an hour in which a finished helper waits for its log to be fetched.
 const BEYOND_TIMEOUT: u64 = 3600;
+
+/// Where checkouts are, if the runner does not say.
+pub(crate) const DEFAULT_BUILDS_DIR: &str = "/builds";
 
 /// Everything the plan depends on.
 pub(crate) struct PodInput<'a> {
@@ -102,6 +107,8 @@ pub(crate) struct PodPlan {
     pub(crate) pod: Pod,
     /// The job itself. Made after the pod, with the pod as its owner.
     pub(crate) secret: Secret,
+    /// The rest of a job that one Secret cannot hold. Made before `secret`, otherwise like it.
+    pub(crate) secret_parts: Vec<Secret>,
     /// What the containers need to start: made before the pod, given to it afterwards.
     pub(crate) early_secrets: Vec<Secret>,
     /// The policies of every container, to go on after a failed pull.
@@ -134,9 +141,6 @@ pub(crate) fn plan(input: &PodInput<'_>) -> Result<PodPlan, Refusal> {
 }
 
 fn assemble(input: &PodInput<'_>, config: &Kubernetes, notes: &mut Vec<Note>) -> Result<PodPlan, Refusal> {
-    if let Some(image) = &input.payload.image {
-        images::check_options(image, "image")?;
-    }
     let name = metadata::pod_name(input);
     let overwrites = Overwrites::evaluate(config, input.variables, notes)?;
     let resources = Resources::evaluate(config, input.variables, notes)?;
@@ -147,9 +151,11 @@ fn assemble(input: &PodInput<'_>, config: &Kubernetes, notes: &mut Vec<Note>) ->
     let pull = pull_policies(input, config, &services)?;
     notes.extend(pull.lines().map(Note::Plain));
 
-    let builds_dir = directory(input, "builds_dir", &input.runner.builds_dir, "/builds")?;
+    let builds_dir = directory(input, "builds_dir", &input.runner.builds_dir, DEFAULT_BUILDS_DIR)?;
     let cache_dir = directory(input, "cache_dir", &input.runner.cache_dir, "/cache")?;
-    let volumes = Volumes::plan(&config.volumes, input.variables, &name, &builds_dir, &cache_dir, notes)?;
+    let mut job_secrets = secrets::job_secrets(input, &namespace, &name)?;
+    let secret_names: Vec<String> = job_secrets.iter().map(ResourceExt::name_any).collect();
+    let volumes = Volumes::plan(&config.volumes, input.variables, &secret_names, &builds_dir, &cache_dir, notes)?;
     let draft = Draft { input, config, builds_dir, cache_dir, volumes, resources, pull };
     let mut early = EarlySecret { name: format!("{name}-early"), data: BTreeMap::new() };
     let mut containers = vec![
@@ -194,7 +200,8 @@ fn assemble(input: &PodInput<'_>, config: &Kubernetes, notes: &mut Vec<Note>) ->
     };
     Ok(PodPlan {
         pod: Pod { metadata, spec: Some(spec), status: None },
-        secret: secrets::job_secret(input, &namespace, name)?,
+        secret: job_secrets.remove(0),
+        secret_parts: job_secrets,
         early_secrets: secrets::early_secret(input, &namespace, early, credentials)?.into_iter().collect(),
         namespace,
         policies: draft.pull,

@@ -13,12 +13,23 @@ pub(crate) struct Verdict {
     pub(crate) reason: Option<FailureReason>,
     /// What went wrong; empty on success.
     pub(crate) message: String,
+    pub(crate) last_words: LastWords,
+}
+
+/// What the last line of a failed job's log looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LastWords {
+    /// `ERROR: Job failed: …`
+    FinalLine,
+    /// The message and nothing else.
+    Bare,
 }
 
 impl Verdict {
     /// The job did not succeed, for a reason outside its script.
     pub(crate) fn failed(reason: FailureReason, message: impl Into<String>) -> Self {
-        Self { state: State::Failed, exit_code: None, reason: Some(reason), message: message.into() }
+        let message = message.into();
+        Self { state: State::Failed, exit_code: None, reason: Some(reason), message, last_words: LastWords::FinalLine }
     }
 
     /// Infrastructure failed.
@@ -44,6 +55,7 @@ impl Verdict {
     pub(crate) fn final_line(&self) -> String {
         match (self.state, self.reason) {
             (State::Success, _) => text::info("Job succeeded"),
+            _ if self.last_words == LastWords::Bare => format!("{}\n", self.message),
             (State::Failed, None | Some(FailureReason::RunnerSystemFailure)) => {
                 text::error(&format!("Job failed (system failure): {}", self.message))
             }
@@ -59,6 +71,7 @@ impl From<Outcome> for Verdict {
             exit_code: outcome.exit_code,
             reason: outcome.failure_reason,
             message: outcome.message,
+            last_words: LastWords::FinalLine,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The helper container's main process: waits for the job, runs its stages, says how it ended.
 
+mod arrival;
 mod artifacts;
-mod attempts;
 mod build;
 mod cache;
 mod cache_key;
@@ -18,17 +18,18 @@ mod limits;
 mod lines;
 mod local;
 mod log;
+mod pause;
 mod policy;
 mod printer;
 mod readiness;
 mod script;
+mod settings;
 mod spool;
 mod uploads;
 mod watch;
 
 use std::fs;
 use std::io;
-use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -36,13 +37,14 @@ use runner_core::control::SECRET_CA_KEY;
 use runner_core::event::State;
 use runner_core::failure::FailureReason;
 use runner_core::frame::Outcome;
-use runner_core::job::{JobLine, Payload};
+use runner_core::job::Payload;
 use runner_core::mask::{DEFAULT_PREFIXES, Masker};
 use rustix::fs::Mode;
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch as level;
 
+use self::arrival::arrival;
 use self::build::Build;
 use self::control::Control;
 use self::course::Course;
@@ -130,27 +132,10 @@ async fn run(
         Ok(job) => job,
         Err(failure) => return finish(args, &log, control, Some(build), Err(failure)).await,
     };
-    let limits = Limits::new(control.clone(), timeout);
+    let limits = Limits::new(control.clone(), timeout, job.config.sources_timeout(timeout));
     let local = Local::new(reaper, shell, log.clone());
     let (build, result) = Course::new(&job, log.clone(), limits, local, build).run(&args.via).await;
     finish(args, &log, control, build, result).await
-}
-
-/// Waits for the job line.
-async fn arrival(file: &Path) -> Result<JobLine, HelperError> {
-    let what = || format!("read `{}`", file.display());
-    let mut watch = Watch::beside(file)?;
-    let text = watch.until(|| match fs::read_to_string(file) {
-        // A line that is still being written has no end yet.
-        Ok(text) => Ok((text.ends_with('\n') || serde_json::from_str::<JobLine>(&text).is_ok()).then_some(text)),
-        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(err) => Err(err),
-    });
-    let text = text.await.map_err(doing(what()))?;
-    match runner_core::line::Line::decode(text.trim_end())? {
-        runner_core::line::Line::Job(line) => Ok(*line),
-        _ => Err(doing(what())(io::Error::other("it holds no job line"))),
-    }
 }
 
 fn open_log(args: &DriveArgs, job: &Job) -> io::Result<Log> {

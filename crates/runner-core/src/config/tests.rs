@@ -149,7 +149,6 @@ fn keys_without_effect_are_named_and_those_of_other_executors_are_not() {
             ("runners[0].kubernetes.new_key", false),
             ("runners[0].kubernetes.poll_interval", true),
             ("runners[0].mystery", false),
-            ("runners[0].prepare_timeout", true),
             ("session_server", false),
         ]
     );

@@ -4,7 +4,7 @@
 
 use runner_core::config::Kubernetes;
 use runner_core::glob::Glob;
-use runner_core::job::Image;
+use runner_core::job::{Image, Payload};
 use serde_json::Value;
 
 use super::{Note, PodInput, Refusal};
@@ -74,8 +74,13 @@ pub(super) fn untagged(image: &str) -> (&str, &str) {
     }
 }
 
-/// Refuses options that no executor has, in GitLab Runner's words. `what` is `image` or `services`.
-pub(super) fn check_options(image: &Image, what: &str) -> Result<(), Refusal> {
+/// Refuses options of the job's image and services that no executor has, in GitLab Runner's words.
+pub(crate) fn check_executor_options(payload: &Payload) -> Result<(), Refusal> {
+    payload.image.iter().try_for_each(|image| check_options(image, "image"))?;
+    payload.services.iter().try_for_each(|service| check_options(service, "services"))
+}
+
+fn check_options(image: &Image, what: &str) -> Result<(), Refusal> {
     let options = &image.executor_opts;
     unsupported(options, what, "executor_opts", &["docker", "kubernetes"])?;
     unsupported(&options["docker"], what, "docker executor", &["platform", "user"])?;
@@ -196,7 +201,7 @@ mod tests {
             ),
         ] {
             let fixture = Fixture::new(json!({"image": {"name": "a", "executor_opts": options}}), json!({}));
-            let refusal = fixture.try_plan().unwrap_err();
+            let refusal = check_executor_options(fixture.input().payload).unwrap_err();
             assert_eq!(refusal.message, message);
             assert_eq!(refusal.reason, FailureReason::RunnerSystemFailure);
         }

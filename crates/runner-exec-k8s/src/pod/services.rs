@@ -9,7 +9,7 @@ use runner_core::job::{Image, Variable};
 use serde_json::Value;
 
 use super::environment::{self, EarlySecret};
-use super::images::{check_allowed, check_options, untagged};
+use super::images::{check_allowed, untagged};
 use super::resources::Owner;
 use super::volumes::Role;
 use super::{Draft, Note, PodInput, Refusal, containers, security};
@@ -64,7 +64,6 @@ pub(super) fn list(input: &PodInput<'_>, config: &Kubernetes, notes: &mut Vec<No
             continue;
         }
         if place >= configured.len() {
-            check_options(wanted, "services")?;
             check_allowed(&image, "services", &config.allowed_services, &[], notes)?;
         }
         let alias = input.variables.expand(&wanted.alias);

@@ -1,6 +1,7 @@
 //! The plan as a whole, and the input that all tests of its parts start from.
 
 use k8s_openapi::api::core::v1::Container;
+use runner_core::control;
 use runner_core::job::RunnerRef;
 use runner_core::text;
 use serde_json::value::RawValue;
@@ -180,10 +181,51 @@ fn the_jobs_secret_is_named_like_the_pod_and_holds_the_line() {
     assert_eq!(secret.metadata.annotations.unwrap()["runner-tools.dev/job"], "42@gitlab.example.com");
 }
 
+/// The line that the job's Secrets hold.
+fn line_of(plan: &PodPlan) -> Vec<u8> {
+    let parts = std::iter::once(&plan.secret).chain(&plan.secret_parts);
+    let data: Vec<_> = parts.map(|secret| secret.data.as_ref().unwrap()).collect();
+    let whole: Vec<u8> =
+        data.iter().enumerate().flat_map(|(i, data)| data[&control::job_part_key(i)].0.clone()).collect();
+    let mut line = Vec::new();
+    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(whole.as_slice()), &mut line).unwrap();
+    line
+}
+
 #[test]
-fn a_job_that_fits_no_secret_is_refused() {
-    let variables = json!([{"key": "BIG", "value": "x".repeat(secrets::MAX)}]);
-    let refusal = Fixture::new(json!({"variables": variables}), json!({})).try_plan().unwrap_err();
+fn a_job_too_long_for_a_secret_is_compressed_and_then_cut_into_parts() {
+    // Six random bits a letter: a quarter can be saved, no more.
+    let mut state = 1u64;
+    let noise = (0..4 * secrets::MAX).map(|_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from(b'0' + (state >> 58) as u8)
+    });
+    for (value, parts) in [("x".repeat(5 * secrets::MAX), 0..1), (noise.collect(), 3..4)] {
+        let variables = json!([{"key": "BIG", "value": value}]);
+        let fixture = Fixture::new(json!({"variables": variables}), json!({}));
+        let plan = fixture.plan();
+        assert!(parts.contains(&plan.secret_parts.len()), "{} parts", plan.secret_parts.len());
+        let count = &plan.secret.data.as_ref().unwrap()["job.parts"].0;
+        assert_eq!(String::from_utf8_lossy(count), (plan.secret_parts.len() + 1).to_string());
+        assert_eq!(line_of(&plan), serde_json::to_vec(&fixture.line).unwrap());
+        let volume = json!(plan.pod.spec.unwrap().volumes.unwrap()[0]);
+        let names: Vec<_> = plan.secret_parts.iter().map(ResourceExt::name_any).collect();
+        match volume["projected"]["sources"].as_array() {
+            None => assert_eq!(names.len(), 0),
+            Some(sources) => {
+                assert_eq!(sources[0]["secret"]["name"], plan.secret.name_any());
+                assert_eq!(sources.len(), names.len() + 1);
+                assert!(sources.iter().all(|source| source["secret"]["optional"] == true));
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_service_needs_in_its_environment_must_fit_one_secret() {
+    let own = json!([{"key": "BIG", "value": "x".repeat(secrets::MAX + 1)}]);
+    let services = json!([{"name": "db:1", "variables": own}]);
+    let refusal = Fixture::new(json!({"services": services}), json!({})).try_plan().unwrap_err();
     assert!(refusal.message.contains("which can hold 1048576"), "{}", refusal.message);
 }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 use k8s_openapi::api::core::v1::{
     CSIVolumeSource, ConfigMapVolumeSource, DownwardAPIVolumeFile, DownwardAPIVolumeSource, EmptyDirVolumeSource,
     HostPathVolumeSource, KeyToPath, NFSVolumeSource, ObjectFieldSelector, PersistentVolumeClaimVolumeSource,
-    SecretVolumeSource, Volume, VolumeMount,
+    ProjectedVolumeSource, SecretProjection, SecretVolumeSource, Volume, VolumeMount, VolumeProjection,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use runner_core::config::kubernetes as config;
@@ -50,11 +50,11 @@ pub(super) struct Volumes {
 }
 
 impl Volumes {
-    /// `secret` is the name of the job's Secret; the folders are expanded paths.
+    /// `secrets` are the names of the job's Secrets; the folders are expanded paths.
     pub(super) fn plan(
         wanted: &config::Volumes,
         variables: &Variables,
-        secret: &str,
+        secrets: &[String],
         builds_dir: &str,
         cache_dir: &str,
         notes: &mut Vec<Note>,
@@ -62,7 +62,7 @@ impl Volumes {
         let mut configured = Configured { variables, found: Vec::new(), mounts: Vec::new() };
         configured.read(wanted, notes)?;
         let Configured { found, mut mounts, .. } = configured;
-        let mut list = own_volumes(secret);
+        let mut list = own_volumes(secrets);
         let has_cache = mounts.iter().any(|mount| Path::new(cache_dir).starts_with(&mount.mount_path));
         let cache = (!has_cache).then(|| mount(CACHE, cache_dir));
         list.extend(cache.is_some().then(|| empty_dir(CACHE)));
@@ -107,15 +107,31 @@ impl Volumes {
     }
 }
 
-fn own_volumes(secret: &str) -> Vec<Volume> {
-    // The pod is made before its Secret, so the volume is optional. Readable by all, because the helper need not be root; the
-    // volume is in no other container.
-    let job = SecretVolumeSource {
-        secret_name: Some(secret.to_owned()),
-        optional: Some(true),
-        default_mode: Some(0o444),
-        ..SecretVolumeSource::default()
+/// The volume with the job, from one Secret or from several.
+///
+/// The pod is made before its Secrets, so they are optional. Readable by all, because the helper need not be root; the volume is
+/// in no other container.
+fn job_volume(secrets: &[String]) -> Volume {
+    const MODE: Option<i32> = Some(0o444);
+    if let [secret] = secrets {
+        let source = SecretVolumeSource {
+            secret_name: Some(secret.clone()),
+            optional: Some(true),
+            default_mode: MODE,
+            ..SecretVolumeSource::default()
+        };
+        return Volume { secret: Some(source), ..named("runner-tools-job") };
+    }
+    let part = |name: &String| VolumeProjection {
+        secret: Some(SecretProjection { name: name.clone(), optional: Some(true), items: None }),
+        ..VolumeProjection::default()
     };
+    let sources = Some(secrets.iter().map(part).collect());
+    let source = ProjectedVolumeSource { default_mode: MODE, sources, ..ProjectedVolumeSource::default() };
+    Volume { projected: Some(source), ..named("runner-tools-job") }
+}
+
+fn own_volumes(secrets: &[String]) -> Vec<Volume> {
     let annotations = DownwardAPIVolumeFile {
         path: control::ANNOTATIONS_FILE.to_owned(),
         field_ref: Some(ObjectFieldSelector { field_path: "metadata.annotations".to_owned(), api_version: None }),
@@ -123,7 +139,7 @@ fn own_volumes(secret: &str) -> Vec<Volume> {
     };
     let control = DownwardAPIVolumeSource { items: Some(vec![annotations]), ..DownwardAPIVolumeSource::default() };
     vec![
-        Volume { secret: Some(job), ..named("runner-tools-job") },
+        job_volume(secrets),
         Volume { downward_api: Some(control), ..named("runner-tools-control") },
         empty_dir("runner-tools-share"),
         empty_dir("runner-tools-spool"),
@@ -276,7 +292,8 @@ mod tests {
         let wanted = serde_json::from_value(volumes).unwrap();
         let list = vec![runner_core::job::Variable::public("DIR", "/builds")];
         let mut notes = Vec::new();
-        let volumes = Volumes::plan(&wanted, &Variables::new(list, ""), "pod", "/builds", "/cache", &mut notes);
+        let volumes =
+            Volumes::plan(&wanted, &Variables::new(list, ""), &["pod".to_owned()], "/builds", "/cache", &mut notes);
         (volumes.map_err(|refusal| refusal.message), notes)
     }
 

@@ -190,7 +190,7 @@ async fn unpack(job: &Job, log: &Log, archive: &Path) -> bool {
 fn clean_up(job: &Job, log: &Log, cache: &Cache) -> Result<(), Failure> {
     for path in &cache.paths {
         log.notice(&format!("Removing {path}"));
-        let whole = super::job::cleaned(&job.folders.project.join(path));
+        let whole = runner_core::project_folder::cleaned(&job.folders.project.join(path));
         if !whole.starts_with(&job.folders.project) || whole == job.folders.project {
             continue;
         }

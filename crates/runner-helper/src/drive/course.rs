@@ -10,7 +10,6 @@ use std::time::{Duration, SystemTime};
 
 use runner_core::text;
 
-use super::attempts::{Pause, attempts};
 use super::build::Build;
 use super::cache;
 use super::failure::Failure;
@@ -21,6 +20,7 @@ use super::job::Job;
 use super::limits::{Limits, Phase, Stop};
 use super::local::Local;
 use super::log::Log;
+use super::pause::Pause;
 use super::readiness;
 use super::uploads;
 
@@ -40,6 +40,16 @@ impl From<Failure> for Broken {
     fn from(failure: Failure) -> Self {
         Self::Failed(failure)
     }
+}
+
+/// A stage that may be tried more than once.
+#[derive(Debug, Clone, Copy)]
+struct Stage {
+    name: &'static str,
+    heading: &'static str,
+    phase: Phase,
+    /// In all.
+    attempts: u32,
 }
 
 /// A job on its way.
@@ -115,48 +125,37 @@ impl<'a> Course<'a> {
     }
 
     async fn get_sources(&mut self) -> Result<(), Broken> {
-        let attempts = attempts(self.job, &self.log, "GET_SOURCES_ATTEMPTS");
-        let mut pause = self.pause();
-        for attempt in 1.. {
-            let name = "get_sources";
-            self.open(name, "Getting source from Git repository", Phase::Before)?;
-            let result = match self.write_files() {
-                Ok(()) => {
-                    let hooks = self.git.has_sources();
-                    let (env, job) = (self.environment(), self.job);
-                    let (git, local) = (&self.git, &mut self.local);
-                    let body = async {
-                        if hooks {
-                            run_hooks(job, local, &env, Hooks::Pre).await?;
-                        }
-                        git.sources(local).await?;
-                        if hooks {
-                            run_hooks(job, local, &env, Hooks::Post).await?;
-                        }
-                        Ok(())
-                    };
-                    until_stopped(&self.limits, Phase::Before, body).await
+        let stage = Stage {
+            name: "get_sources",
+            heading: "Getting source from Git repository",
+            phase: Phase::Sources,
+            attempts: self.job.settings.get_sources_attempts,
+        };
+        let sources = async |course: &mut Self| {
+            course.write_files()?;
+            let hooks = course.git.has_sources();
+            let (env, job) = (course.environment(), course.job);
+            let (git, local) = (&course.git, &mut course.local);
+            let body = async {
+                if hooks {
+                    run_hooks(job, local, &env, Hooks::Pre).await?;
                 }
-                Err(failure) => Err(Broken::Failed(failure)),
+                git.sources(local).await?;
+                if hooks {
+                    run_hooks(job, local, &env, Hooks::Post).await?;
+                }
+                Ok(())
             };
-            self.end(name, &result);
-            match result {
-                Err(Broken::Failed(_)) if attempt < attempts => {
-                    self.log.warn("Retrying...");
-                    self.sleep(pause.next()).await?;
-                    self.clear_worktree().await?;
-                }
-                result => return result,
-            }
-        }
-        Ok(())
+            until_stopped(&course.limits, stage.phase, body).await
+        };
+        self.tried(stage, sources, async |course: &mut Self| course.clear_worktree().await).await
     }
 
     async fn clear_worktree(&mut self) -> Result<(), Broken> {
         let name = "clear_worktree";
         let heading = "Deleting all tracked and untracked files due to source fetch failure";
-        self.open(name, heading, Phase::Before)?;
-        let result = until_stopped(&self.limits, Phase::Before, self.git.clear(&self.local)).await;
+        self.open(name, heading, Phase::Sources)?;
+        let result = until_stopped(&self.limits, Phase::Sources, self.git.clear(&self.local)).await;
         self.end(name, &result);
         result
     }
@@ -165,11 +164,65 @@ impl<'a> Course<'a> {
         if !cache::is_to_be_restored(self.job) {
             return Ok(());
         }
-        attempts(self.job, &self.log, "RESTORE_CACHE_ATTEMPTS"); // for its warning: nothing that fails here gets better
-        let name = "restore_cache";
-        self.open(name, "Restoring cache", Phase::Before)?;
-        let result = until_stopped(&self.limits, Phase::Before, cache::restore(self.job, &self.log)).await;
-        self.end(name, &result);
+        let stage = Stage {
+            name: "restore_cache",
+            heading: "Restoring cache",
+            phase: Phase::Before,
+            attempts: self.job.settings.restore_cache_attempts,
+        };
+        let restore = async |course: &mut Self| {
+            until_stopped(&course.limits, stage.phase, cache::restore(course.job, &course.log)).await
+        };
+        self.tried(stage, restore, async |_: &mut Self| Ok(())).await
+    }
+
+    async fn download_artifacts(&mut self) -> Result<(), Broken> {
+        if !uploads::are_to_be_downloaded(self.job) {
+            return Ok(());
+        }
+        let stage = Stage {
+            name: "download_artifacts",
+            heading: "Downloading artifacts",
+            phase: Phase::Before,
+            attempts: self.job.settings.artifact_download_attempts,
+        };
+        let download = async |course: &mut Self| {
+            until_stopped(&course.limits, stage.phase, uploads::download(course.job, &course.log)).await
+        };
+        self.tried(stage, download, async |_: &mut Self| Ok(())).await
+    }
+
+    /// Runs a stage until it succeeds, as often as it may be tried; `between` comes before each further try and is part of it.
+    async fn tried(
+        &mut self,
+        stage: Stage,
+        mut body: impl AsyncFnMut(&mut Self) -> Result<(), Broken>,
+        mut between: impl AsyncFnMut(&mut Self) -> Result<(), Broken>,
+    ) -> Result<(), Broken> {
+        let mut pause = Pause::new(self.job.flags.is_on("FF_USE_EXPONENTIAL_BACKOFF_STAGE_RETRY"));
+        let mut result = self.once(stage, &mut body).await;
+        for _ in 1..stage.attempts {
+            if !matches!(result, Err(Broken::Failed(_))) {
+                break;
+            }
+            self.log.warn("Retrying...");
+            self.sleep(stage.phase, pause.next()).await?;
+            result = match between(self).await {
+                Ok(()) => self.once(stage, &mut body).await,
+                broken => broken,
+            };
+        }
+        result
+    }
+
+    async fn once(
+        &mut self,
+        stage: Stage,
+        body: &mut impl AsyncFnMut(&mut Self) -> Result<(), Broken>,
+    ) -> Result<(), Broken> {
+        self.open(stage.name, stage.heading, stage.phase)?;
+        let result = body(self).await;
+        self.end(stage.name, &result);
         result
     }
 
@@ -188,28 +241,6 @@ impl<'a> Course<'a> {
         let result = until_stopped(&self.limits, Phase::After, save).await;
         self.end(name, &result);
         result
-    }
-
-    async fn download_artifacts(&mut self) -> Result<(), Broken> {
-        if !uploads::are_to_be_downloaded(self.job) {
-            return Ok(());
-        }
-        let attempts = attempts(self.job, &self.log, "ARTIFACT_DOWNLOAD_ATTEMPTS");
-        let mut pause = self.pause();
-        for attempt in 1.. {
-            let name = "download_artifacts";
-            self.open(name, "Downloading artifacts", Phase::Before)?;
-            let result = until_stopped(&self.limits, Phase::Before, uploads::download(self.job, &self.log)).await;
-            self.end(name, &result);
-            match result {
-                Err(Broken::Failed(_)) if attempt < attempts => {
-                    self.log.warn("Retrying...");
-                    self.sleep(pause.next()).await?;
-                }
-                result => return result,
-            }
-        }
-        Ok(())
     }
 
     async fn upload_artifacts(&mut self, success: bool) -> Result<(), Broken> {
@@ -271,12 +302,8 @@ impl<'a> Course<'a> {
         handed_over::prepare(&file).map_err(|err| Failure::system(format!("create `{}`: {err}", file.display())))
     }
 
-    fn pause(&self) -> Pause {
-        Pause::new(self.job.flags.is_on("FF_USE_EXPONENTIAL_BACKOFF_STAGE_RETRY"))
-    }
-
-    async fn sleep(&self, time: Duration) -> Result<(), Broken> {
-        until_stopped(&self.limits, Phase::Before, async {
+    async fn sleep(&self, phase: Phase, time: Duration) -> Result<(), Broken> {
+        until_stopped(&self.limits, phase, async {
             tokio::time::sleep(time).await;
             Ok(())
         })
@@ -298,7 +325,7 @@ impl<'a> Course<'a> {
 
     fn end(&self, name: &str, result: &Result<(), Broken>) {
         self.close(name);
-        if let Err(Broken::Stopped(Stop::Deadline)) = result {
+        if let Err(Broken::Stopped(Stop::Deadline | Stop::SourcesDeadline)) = result {
             self.warn_of_timeout(name);
         }
     }

@@ -16,6 +16,8 @@ use super::failure::Failure;
 pub(crate) enum Stop {
     /// The job's time is over: everything ends.
     Deadline,
+    /// The time of the sources is over: everything ends.
+    SourcesDeadline,
     /// The job is canceled while its script runs: only the script ends.
     Canceling,
     /// The job is canceled: everything ends.
@@ -25,7 +27,9 @@ pub(crate) enum Stop {
 /// Which part of the job runs; it decides what a cancel means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Up to the download of artifacts.
+    /// All tries of the sources: they have a time of their own.
+    Sources,
+    /// From there to the download of artifacts.
     Before,
     /// The user's steps.
     Script,
@@ -36,10 +40,23 @@ pub(crate) enum Phase {
 impl Phase {
     fn hears(self, cancel: Option<Cancel>) -> Option<Stop> {
         match (self, cancel?) {
-            (Self::Before, _) | (_, Cancel::Canceled) => Some(Stop::Canceled),
+            (Self::Sources | Self::Before, _) | (_, Cancel::Canceled) => Some(Stop::Canceled),
             (Self::Script, Cancel::Canceling) => Some(Stop::Canceling),
             (Self::After, Cancel::Canceling) => None,
         }
+    }
+}
+
+/// A time and when it is over.
+#[derive(Debug, Clone, Copy)]
+struct Limit {
+    time: Duration,
+    over: Instant,
+}
+
+impl Limit {
+    fn from_now(time: Duration) -> Self {
+        Self { time, over: Instant::now() + time }
     }
 }
 
@@ -47,20 +64,29 @@ impl Phase {
 #[derive(Debug)]
 pub(crate) struct Limits {
     control: watch::Receiver<Control>,
-    timeout: Duration,
-    deadline: Instant,
+    job: Limit,
+    sources: Option<Limit>,
 }
 
 impl Limits {
-    /// The job's clock starts now.
-    pub(crate) fn new(control: watch::Receiver<Control>, timeout: Duration) -> Self {
-        Self { control, timeout, deadline: Instant::now() + timeout }
+    /// The job's clock starts now, and that of its sources, if they have one: nothing of weight comes before them.
+    pub(crate) fn new(control: watch::Receiver<Control>, timeout: Duration, sources: Option<Duration>) -> Self {
+        Self { control, job: Limit::from_now(timeout), sources: sources.map(Limit::from_now) }
+    }
+
+    /// When `phase` must be over, and what that means.
+    fn deadline(&self, phase: Phase) -> (Instant, Stop) {
+        match self.sources.filter(|limit| phase == Phase::Sources && limit.over < self.job.over) {
+            Some(limit) => (limit.over, Stop::SourcesDeadline),
+            None => (self.job.over, Stop::Deadline),
+        }
     }
 
     /// What already stops `phase`.
     pub(crate) fn stop_now(&self, phase: Phase) -> Option<Stop> {
-        if Instant::now() >= self.deadline {
-            return Some(Stop::Deadline);
+        let (over, stop) = self.deadline(phase);
+        if Instant::now() >= over {
+            return Some(stop);
         }
         phase.hears(self.control.borrow().cancel)
     }
@@ -74,26 +100,28 @@ impl Limits {
                 Err(_) => std::future::pending().await, // nobody can say anything any more
             }
         };
+        let (over, stop) = self.deadline(phase);
         tokio::select! {
             stop = canceled => stop,
-            () = tokio::time::sleep_until(self.deadline) => Stop::Deadline,
+            () = tokio::time::sleep_until(over) => stop,
         }
     }
 
     /// Time left.
     pub(crate) fn left(&self) -> Duration {
-        self.deadline.saturating_duration_since(Instant::now())
+        self.job.over.saturating_duration_since(Instant::now())
     }
 
     /// How a job fails that `stop` ended.
     pub(crate) fn failure(&self, stop: Stop) -> Failure {
+        let overdue = |message| Failure::new(message, FailureReason::JobExecutionTimeout);
         match stop {
             Stop::Deadline => {
-                let timeout = GoDuration::from(self.timeout);
-                Failure::new(
-                    format!("execution took longer than {timeout} seconds"),
-                    FailureReason::JobExecutionTimeout,
-                )
+                overdue(format!("execution took longer than {} seconds", GoDuration::from(self.job.time)))
+            }
+            Stop::SourcesDeadline => {
+                let time = self.sources.map(|limit| limit.time).unwrap_or_default();
+                overdue(format!("get sources timeout: exceeded timeout of {}", GoDuration::from(time)))
             }
             Stop::Canceling | Stop::Canceled => Failure::new("canceled", FailureReason::JobCanceled),
         }
@@ -138,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn script_timeouts_are_go_durations_below_the_time_left() {
+    fn j151_script_timeouts_are_go_durations_below_the_time_left() {
         let left = Duration::from_secs(60);
         for (value, wish, warning) in [
             ("", Wish::Default, None),
@@ -158,6 +186,7 @@ mod tests {
     #[test]
     fn a_cancel_means_what_the_phase_makes_of_it() {
         for (phase, cancel, stop) in [
+            (Phase::Sources, Cancel::Canceling, Some(Stop::Canceled)),
             (Phase::Before, Cancel::Canceling, Some(Stop::Canceled)),
             (Phase::Script, Cancel::Canceling, Some(Stop::Canceling)),
             (Phase::After, Cancel::Canceling, None),

@@ -58,7 +58,7 @@ impl<'a> Script<'a> {
                 text.push_str(&format!("export {key}={}\n", quote(&value)));
             }
         }
-        if job.traces() {
+        if job.settings.traces {
             text.push_str("set -o xtrace\n");
         }
         if place == Place::Project {

@@ -8,9 +8,9 @@ use runner_core::glob::Glob;
 use walkdir::WalkDir;
 
 use crate::drive::expand::expand;
-use crate::drive::job::cleaned;
 use crate::drive::lines::{Level, line};
 use crate::drive::log::Log;
+use runner_core::project_folder::cleaned;
 
 /// What is wanted.
 #[derive(Debug, Clone)]

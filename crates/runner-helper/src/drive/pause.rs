@@ -1,20 +1,6 @@
-//! How often a stage is tried, and how long is waited in between.
+//! How long is waited between two tries of a stage.
 
 use std::time::Duration;
-
-use super::job::Job;
-use super::log::Log;
-
-/// Tries in all that the variable `key` asks for: 1 to 10.
-pub(crate) fn attempts(job: &Job, log: &Log, key: &str) -> u32 {
-    let value = job.variables.value(key);
-    let Ok(wanted) = value.trim().parse::<i64>() else { return 1 };
-    let attempts = wanted.clamp(1, 10);
-    if attempts != wanted {
-        log.warn(&format!("{key}: number of attempts out of the range [1, 10], clamping to: {attempts}"));
-    }
-    u32::try_from(attempts).unwrap_or(1)
-}
 
 /// Pauses between two tries of a stage.
 #[derive(Debug)]
@@ -44,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_grow_to_a_limit() {
+    fn j157_pauses_grow_to_a_limit() {
         let seconds = |doubles| {
             let mut pause = Pause::new(doubles);
             std::iter::repeat_with(|| pause.next().as_secs()).take(8).collect::<Vec<_>>()

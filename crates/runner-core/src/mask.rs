@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn phrases_are_masked_longest_first() {
+    fn j203_j204_phrases_are_masked_longest_first() {
         for (phrases, text, expected) in [
             (&["secret"][..], "a secret, secretsecret", "a [MASKED], [MASKED][MASKED]"),
             (&["secret", "secretlonger"], "secretlong secretlonger", "[MASKED]long [MASKED]"),
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_masked_behind_their_prefix() {
+    fn j205_tokens_are_masked_behind_their_prefix() {
         for (text, expected) in [
             ("glpat-abc", "glpat-[MASKED]"),
             ("xxglpat-a.b-c_d=e/f", "xxglpat-[MASKED]/f"),
@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn url_parameters_are_masked_in_any_case() {
+    fn j206_url_parameters_are_masked_in_any_case() {
         for (text, expected) in [
             ("http://h/?private_token=abc&x=1", "http://h/?private_token=[MASKED]&x=1"),
             ("?a=1&RSS_Token=abc\nx", "?a=1&RSS_Token=[MASKED]\nx"),
@@ -417,7 +417,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_split_gives_the_same_text(
+        fn j203_j205_j206_any_split_gives_the_same_text(
             phrases in proptest::collection::vec("[ab-]{1,6}", 0..5),
             text in "(a|b|-|glpat-|glrt-|[?]rss_token=|&RSS_TOKEN=| |é){0,40}",
             cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..8),

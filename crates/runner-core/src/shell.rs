@@ -20,7 +20,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_quoted_only_where_needed() {
+    fn j401_words_are_quoted_only_where_needed() {
         for (text, quoted) in [
             ("", "''"),
             ("a/b-c.d_e@1", "a/b-c.d_e@1"),

@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn each_line_gets_a_header() {
+    fn j207_j208_each_line_gets_a_header() {
         for (writes, expected) in [
             (&["a\n"][..], "0Z 01O a\n"),
             (&["a\nb\n"], "0Z 01O a\n0Z 01O b\n"),
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_line_is_put_out_in_entries_that_join_to_the_same_text() {
+    fn j207_a_long_line_is_put_out_in_entries_that_join_to_the_same_text() {
         let long = "x".repeat(LONGEST + 1);
         assert_eq!(stamped(&[&long, "y\n"]), format!("0Z 01O {long}\n1Z 01O+y\n"));
     }

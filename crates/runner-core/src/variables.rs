@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn references_expand_once() {
+    fn j301_j302_j303_j304_references_expand_once() {
         for (text, expected) in [
             ("$C", "1"),
             ("${C}x$C", "1x1"),
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_of_a_key_wins_and_is_expanded_once() {
+    fn j303_j305_the_last_of_a_key_wins_and_is_expanded_once() {
         assert_eq!(variables().value("A"), "$C");
         assert_eq!(variables().value("RAW"), "$A");
         assert_eq!(variables().value("FILE"), "content");
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn masked_values_are_expanded_and_trimmed() {
+    fn j307_masked_values_are_expanded_and_trimmed() {
         let mut variables = variables();
         variables.push(Variable { key: "EMPTY".into(), value: Secret::new(" "), masked: true, ..Variable::default() });
         assert_eq!(variables.masked_values(), ["1-secret"]);

@@ -9,6 +9,7 @@ mod control;
 mod course;
 mod expand;
 mod failure;
+mod files;
 mod git;
 mod git_config;
 mod handed_over;
@@ -74,12 +75,12 @@ pub(crate) async fn drive(args: DriveArgs, shell: Shell) -> Result<u8, HelperErr
     let _ = rustls::crypto::ring::default_provider().install_default();
     let reaper = Reaper::start().map_err(doing("become the reaper of the container"))?;
     // Sources and artifacts are for the build container's user, whoever that is.
-    rustix::process::umask(Mode::empty());
+    let umask = rustix::process::umask(Mode::empty());
     let share = Watch::beside(&args.share.join(PROGRAM))?;
     install(&args.share.join(PROGRAM))?;
     let log = OnceLock::new();
     let code = tokio::select! {
-        code = run(&args, shell, reaper, share, &log) => code,
+        code = run(&args, shell, reaper, umask, share, &log) => code,
         // The pod is being deleted, the executor knows why. What runs here is killed, serve ends what runs there.
         _ = terminate.recv() => {
             if let Some(log) = log.get() {
@@ -97,6 +98,7 @@ async fn run(
     args: &DriveArgs,
     shell: Shell,
     reaper: Reaper,
+    umask: Mode,
     share: Watch,
     known_log: &OnceLock<Log>,
 ) -> Result<u8, HelperError> {
@@ -132,6 +134,9 @@ async fn run(
         Ok(job) => job,
         Err(failure) => return finish(args, &log, control, Some(build), Err(failure)).await,
     };
+    if job.keeps_umask() {
+        rustix::process::umask(umask);
+    }
     let limits = Limits::new(control.clone(), timeout, job.config.sources_timeout(timeout));
     let local = Local::new(reaper, shell, log.clone());
     let (build, result) = Course::new(&job, log.clone(), limits, local, build).run(&args.via).await;

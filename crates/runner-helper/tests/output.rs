@@ -59,7 +59,7 @@ fn four_megabytes_arrive_whole() {
 }
 
 #[test]
-fn output_past_the_limit_is_dropped_and_the_script_goes_on() {
+fn j529_output_past_the_limit_is_dropped_and_the_script_goes_on() {
     let job = Job::new(&["seq 1 200000", "echo done > finished"]).config("output_limit", json!(64));
     let ended = job.run().succeeded();
     assert_eq!(ended.outcome.length, 128 * 1024, "the limit and a little more");
@@ -118,7 +118,7 @@ fn wait_for_file(file: &std::path::Path) {
 }
 
 #[test]
-fn masked_values_are_hidden_over_any_split() {
+fn j509_masked_values_are_hidden_over_any_split() {
     let script = &[
         "echo $SECRET",
         "printf topse; sync; printf 'cret!\\n'",
@@ -141,7 +141,7 @@ fn masked_values_are_hidden_over_any_split() {
 }
 
 #[test]
-fn lines_are_stamped_by_default() {
+fn j207_lines_are_stamped_by_default() {
     let mut job = Job::new(&["echo one", "printf '10%%\\r20%%\\r'", "printf 'end'"]);
     job.payload["variables"] = json!([{"key": "GIT_STRATEGY", "value": "none"}]);
     let ended = job.run().succeeded();

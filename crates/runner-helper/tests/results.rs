@@ -10,7 +10,7 @@ use runner_core::failure::FailureReason;
 use serde_json::json;
 
 #[test]
-fn a_script_ends_with_the_code_of_its_first_failing_command() {
+fn j116_j510_j538_a_script_ends_with_the_code_of_its_first_failing_command() {
     for (script, code, output) in [
         (&["echo one", "true"][..], 0, "one\n"),
         (&["echo one", "exit 7", "echo never"], 7, "one\n"),
@@ -53,7 +53,7 @@ fn a_script_ends_with_the_code_of_its_first_failing_command() {
 }
 
 #[test]
-fn stages_come_in_order_with_their_markers() {
+fn j501_stages_come_in_order_with_their_markers() {
     let ended = Job::new(&["echo hello"]).after(&["echo \"after $CI_JOB_STATUS\""]).run().succeeded();
     let stages = ["prepare_script", "get_sources", "step_script", "after_script", "cleanup_file_variables"];
     assert_eq!(ended.stages, stages);
@@ -91,7 +91,7 @@ fn a_command_that_is_not_there_is_named() {
 }
 
 #[test]
-fn long_commands_are_folded() {
+fn j425_j522_long_commands_are_folded() {
     let script = &["echo one\necho two", "  echo trimmed \n"];
     let ended = Job::new(script).run().succeeded();
     assert_eq!(
@@ -108,13 +108,13 @@ fn long_commands_are_folded() {
 }
 
 #[test]
-fn the_exit_code_check_sees_what_errexit_does_not() {
+fn j403_the_exit_code_check_sees_what_errexit_does_not() {
     let job = Job::new(&["false && echo no", "echo never"]).variable("FF_ENABLE_BASH_EXIT_CODE_CHECK", "true");
     assert_eq!(job.run().failed("command terminated with exit code 1").output(), "");
 }
 
 #[test]
-fn steps_run_in_order_until_one_fails() {
+fn j145_j425_j504_steps_run_in_order_until_one_fails() {
     let steps = json!([
         {"name": "script", "script": ["echo first"]},
         {"name": "release", "script": ["echo release $NAME", "exit 3"]},
@@ -137,7 +137,7 @@ fn a_failing_after_script_counts_if_the_job_says_so() {
 }
 
 #[test]
-fn scripts_of_the_runner_come_around_the_jobs() {
+fn j425_scripts_of_the_runner_come_around_the_jobs() {
     let job = Job::new(&["echo job"])
         .config("pre_build_script", json!("echo pre"))
         .config("post_build_script", json!("echo post"));
@@ -145,7 +145,7 @@ fn scripts_of_the_runner_come_around_the_jobs() {
 }
 
 #[test]
-fn a_job_that_cannot_run_says_why() {
+fn j534_a_job_that_cannot_run_says_why() {
     let outcome = Job::new(&["true"]).variable("GIT_CLONE_PATH", "/elsewhere").start().result();
     assert_eq!(outcome.failure_reason, Some(FailureReason::RunnerConfigurationError));
     assert!(outcome.message.starts_with("the GIT_CLONE_PATH=\"/elsewhere\" has to be within "));

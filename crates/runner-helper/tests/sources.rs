@@ -82,7 +82,7 @@ fn a_tag_is_fetched_by_its_refspec() {
 }
 
 #[test]
-fn a_fetch_cleans_and_updates_what_is_there() {
+fn j512_j524_a_fetch_cleans_and_updates_what_is_there() {
     let (job, folder, _) = with_sources(&["ls", "cat README.md"], "fetch");
     let project = job.path("builds/group/project");
     fs::create_dir_all(project.parent().unwrap()).unwrap();
@@ -103,7 +103,7 @@ fn a_fetch_cleans_and_updates_what_is_there() {
 }
 
 #[test]
-fn clean_flags_keep_what_they_name() {
+fn j141_j422_j524_clean_flags_keep_what_they_name() {
     let (job, folder, _) = with_sources(&["ls"], "fetch");
     let project = job.path("builds/group/project");
     fs::create_dir_all(project.parent().unwrap()).unwrap();
@@ -115,7 +115,7 @@ fn clean_flags_keep_what_they_name() {
 }
 
 #[test]
-fn submodules_come_as_deep_as_asked() {
+fn j423_j516_submodules_come_as_deep_as_asked() {
     for (strategy, expected) in
         [("none", "no\n"), ("normal", "leaf-version 3\nversion 3\n"), ("recursive", "leaf-version 3\nversion 3\n")]
     {
@@ -137,7 +137,7 @@ fn submodules_come_as_deep_as_asked() {
 }
 
 #[test]
-fn credentials_are_in_no_settings_file_of_the_checkout() {
+fn j535_credentials_are_in_no_settings_file_of_the_checkout() {
     let script = &[
         "grep -rc glcbt .git/config || true",
         "git remote get-url origin",
@@ -159,10 +159,7 @@ fn credentials_are_in_no_settings_file_of_the_checkout() {
 
 #[test]
 fn the_users_git_settings_are_left_alone() {
-    let (mut job, ..) = with_sources(&["true"], "clone");
-    let home = job.path("home");
-    fs::create_dir(&home).unwrap();
-    job.environment = vec![("HOME".into(), home.display().to_string())];
+    let (job, ..) = with_sources(&["true"], "clone");
     let ended = job.run().succeeded();
     assert_eq!(fs::read_dir(ended.folder.path().join("home")).unwrap().count(), 0);
 }
@@ -178,7 +175,7 @@ fn a_missing_commit_fails_the_job_without_user_scripts() {
 }
 
 #[test]
-fn a_second_try_starts_with_a_clear_tree() {
+fn j127_a_second_try_starts_with_a_clear_tree() {
     // The first try fails in the hook, which leaves a mark.
     let hook = json!([{"name": "pre_get_sources_script", "script": ["if [ ! -e ../../mark ]; then touch ../../mark; exit 5; fi"]}]);
     let (job, ..) = with_sources(&["cat README.md"], "fetch");
@@ -196,7 +193,7 @@ fn a_second_try_starts_with_a_clear_tree() {
 }
 
 #[test]
-fn hooks_run_around_the_sources_and_their_failure_is_the_jobs() {
+fn j109_j414_hooks_run_around_the_sources_and_their_failure_is_the_jobs() {
     let hooks = json!([
         {"name": "pre_get_sources_script", "script": ["echo pre of job"]},
         {"name": "post_get_sources_script", "script": ["echo post of job; ls"]},
@@ -212,7 +209,7 @@ fn hooks_run_around_the_sources_and_their_failure_is_the_jobs() {
 }
 
 #[test]
-fn strategies_without_git() {
+fn j137_j419_j513_strategies_without_git() {
     for (strategy, notice) in [
         ("none", "Skipping Git repository setup"),
         ("empty", "Skipping Git repository setup and creating an empty build directory"),
@@ -227,7 +224,7 @@ fn strategies_without_git() {
 }
 
 #[test]
-fn a_branch_named_like_a_command_is_not_run() {
+fn j532_a_branch_named_like_a_command_is_not_run() {
     let (job, folder, sha) = with_sources(&["cat README.md"], "clone");
     git(&folder, &["branch", "$(touch${IFS}planted)"]);
     let mut info = info(&folder, &sha);
@@ -250,7 +247,7 @@ fn what_a_hook_leaves_running_ends_with_the_job() {
 }
 
 #[test]
-fn large_files_are_pulled_where_git_can() {
+fn j139_j513_large_files_are_pulled_where_git_can() {
     use std::os::unix::fs::PermissionsExt;
     for (skip, pulled) in [("", true), ("false", true), ("true", false)] {
         let (mut job, ..) = with_sources(&["true"], "clone");

@@ -27,7 +27,7 @@ fn assert_gone(log: &str) {
 }
 
 #[test]
-fn the_jobs_time_ends_everything() {
+fn j117_the_jobs_time_ends_everything() {
     let job = Job::new(&["echo pid=$$", "sleep 60"]).after(&["echo never"]).set("runner_info", json!({"timeout": 1}));
     let ended = job.run().failed("execution took longer than 1s seconds");
     assert_eq!(ended.outcome.failure_reason, Some(FailureReason::JobExecutionTimeout));
@@ -37,7 +37,7 @@ fn the_jobs_time_ends_everything() {
 }
 
 #[test]
-fn the_scripts_time_ends_the_script() {
+fn j151_j411_j505_j507_the_scripts_time_ends_the_script() {
     let job = Job::new(&["echo pid=$$", "sleep 60"]).after(&["echo status $CI_JOB_STATUS"]);
     let ended = job.variable("RUNNER_SCRIPT_TIMEOUT", "500ms").run();
     let ended = ended.failed("script timeout: context deadline exceeded");
@@ -48,7 +48,7 @@ fn the_scripts_time_ends_the_script() {
 }
 
 #[test]
-fn the_time_of_after_script_is_its_own() {
+fn j151_the_time_of_after_script_is_its_own() {
     let job = Job::new(&["true"]).after(&["echo pid=$$", "sleep 60"]).variable("RUNNER_AFTER_SCRIPT_TIMEOUT", "300ms");
     let ended = job.run().succeeded();
     assert!(ended.log.contains("WARNING: after_script could not run to completion"));
@@ -57,7 +57,7 @@ fn the_time_of_after_script_is_its_own() {
 }
 
 #[test]
-fn bad_times_are_told_and_ignored() {
+fn j151_bad_times_are_told_and_ignored() {
     let job =
         Job::new(&["true"]).variable("RUNNER_SCRIPT_TIMEOUT", "90").variable("RUNNER_AFTER_SCRIPT_TIMEOUT", "-5s");
     let ended = job.run().succeeded();
@@ -66,7 +66,7 @@ fn bad_times_are_told_and_ignored() {
 }
 
 #[test]
-fn a_canceled_script_is_followed_by_after_script() {
+fn j505_j507_a_canceled_script_is_followed_by_after_script() {
     let pod =
         Job::new(&["echo pid=$$", "echo ready-$((40+2))", "sleep 60"]).after(&["echo status $CI_JOB_STATUS"]).start();
     pod.wait_for_log("\nready-42\n");
@@ -94,7 +94,7 @@ fn a_script_that_ignores_term_is_gone_before_after_script() {
 }
 
 #[test]
-fn an_abort_ends_everything_at_once() {
+fn j508_an_abort_ends_everything_at_once() {
     let pod = Job::new(&["echo pid=$$", "echo ready-$((40+2))", "sleep 60"]).after(&["echo never"]).start();
     pod.wait_for_log("\nready-42\n");
     pod.annotate(CANCELED);

@@ -10,7 +10,7 @@ use serde_json::json;
 const SHELLS: [&str; 2] = ["bash", "sh"];
 
 #[test]
-fn values_of_any_kind_arrive_unchanged() {
+fn j401_j506_values_of_any_kind_arrive_unchanged() {
     let values = [
         "plain",
         "two words",
@@ -51,7 +51,7 @@ fn commands_are_shown_and_run_as_written() {
 }
 
 #[test]
-fn references_expand_once_and_the_last_of_a_key_wins() {
+fn j305_references_expand_once_and_the_last_of_a_key_wins() {
     let job = Job::new(&["echo \"$A|$B|$RAW|$TWICE|$PATH_LIKE\""])
         .variable("A", "$B-${C}")
         .variable("B", "$C")
@@ -64,7 +64,7 @@ fn references_expand_once_and_the_last_of_a_key_wins() {
 }
 
 #[test]
-fn the_runners_own_variables_are_there() {
+fn j101_j104_j129_the_runners_own_variables_are_there() {
     let script = &[
         "echo $CI_BUILDS_DIR $CI_PROJECT_DIR $PWD $RUNNER_TEMP_PROJECT_DIR",
         "echo $CI_SERVER $CI_DISPOSABLE_ENVIRONMENT $CI_JOB_STATUS $CI_JOB_TIMEOUT $CI_CONCURRENT_ID $CI_RUNNER_SHORT_TOKEN",
@@ -82,7 +82,7 @@ fn the_runners_own_variables_are_there() {
 }
 
 #[test]
-fn a_file_variable_is_a_path_and_is_removed_at_the_end() {
+fn j406_j511_j528_a_file_variable_is_a_path_and_is_removed_at_the_end() {
     let script = &["cat \"$CERT\"; echo; cat \"$REF\"", "wc -c < \"$CERT\"", "basename \"$CERT\""];
     let job = Job::new(script)
         .with_variable(json!({"key": "CERT", "value": "line 1\nline 2 $NAME\n", "file": true}))
@@ -95,7 +95,7 @@ fn a_file_variable_is_a_path_and_is_removed_at_the_end() {
 }
 
 #[test]
-fn values_are_handed_over_to_later_scripts_only_as_text() {
+fn j502_values_are_handed_over_to_later_scripts_only_as_text() {
     let script = &[
         "echo \"NEW=hello world\" >> \"$GITLAB_ENV\"",
         "echo 'QUOTED=\"q\" $HOME `id`' >> \"$GITLAB_ENV\"",
@@ -158,7 +158,7 @@ fn the_containers_own_environment_stays() {
 }
 
 #[test]
-fn tracing_shows_commands_unless_the_runner_forbids_it() {
+fn j128_j521_tracing_shows_commands_unless_the_runner_forbids_it() {
     let job = Job::new(&["echo $SECRET"]).masked("SECRET", "topsecret").variable("CI_DEBUG_TRACE", "true");
     let ended = job.run().succeeded();
     assert!(ended.log.contains("\n+ echo [MASKED]\n") && !ended.log.contains("topsecret"), "{}", ended.log);
@@ -197,7 +197,6 @@ fn a_jobs_own_status_variable_wins_over_the_runners() {
 fn settings_without_effect_are_told() {
     let job = Job::new(&["true"]).variable("RUNNER_GENERATE_ARTIFACTS_METADATA", "true");
     let log = job.run().succeeded().log;
-    for warning in ["RUNNER_GENERATE_ARTIFACTS_METADATA has no effect in this runner"] {
-        assert!(log.contains(warning), "{warning} in {log}");
-    }
+    let warning = "RUNNER_GENERATE_ARTIFACTS_METADATA has no effect in this runner";
+    assert!(log.contains(warning), "{log}");
 }

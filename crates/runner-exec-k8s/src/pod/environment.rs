@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_secret_or_refers_to_a_secret_comes_from_the_secret() {
+    fn j160_what_is_secret_or_refers_to_a_secret_comes_from_the_secret() {
         let masked = Variable { masked: true, ..Variable::public("MASKED", "top-secret") };
         let job = vec![
             hidden("TOKEN", "s3cr3t"),
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn the_jobs_hidden_variables_and_impossible_names_stay_out() {
+    fn j160_j307_the_jobs_hidden_variables_and_impossible_names_stay_out() {
         let job = vec![hidden("TOKEN", "x"), Variable::public("a b", "x"), Variable::public("", "x")];
         assert_eq!(environment(job, &[]), (json!([]), vec![]));
         let nothing = Variable { value: Secret::default(), ..Variable::public("EMPTY", "") };

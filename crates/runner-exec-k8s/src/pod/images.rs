@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn the_jobs_image_is_expanded_and_falls_back_to_the_runners() {
+    fn j149_the_jobs_image_is_expanded_and_falls_back_to_the_runners() {
         for (image, default, expected) in [
             (json!({"name": "$IMG:$TAG"}), "default:1", Ok("alpine:3")),
             (json!(null), "$IMG:2", Ok("alpine:2")),

@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_made_of_the_job_and_fit_a_dns_label() {
+    fn j144_names_are_made_of_the_job_and_fit_a_dns_label() {
         let long = "runner-a23456789-project-18446744073-job-18446744073709551615-3";
         for (token, project, job, replay, attempt, name) in [
             ("abc123XYZ", 7, 42, None, 0, "runner-abc123xyz-project-7-job-42"),

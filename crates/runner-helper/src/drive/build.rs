@@ -10,6 +10,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::mpsc;
 
+use super::files::Owner;
 use super::log::Log;
 use super::watch::Watch;
 use crate::wire::{End, Order, Report, Run, SOCKET};
@@ -21,6 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct Build {
     orders: OwnedWriteHalf,
+    user: Owner,
     /// All reports but output. Closed when the container is gone.
     reports: mpsc::Receiver<Report>,
 }
@@ -49,6 +51,8 @@ impl Build {
                 Err(err) => return Err(err),
             }
         };
+        let peer = rustix::net::sockopt::socket_peercred(&stream)?;
+        let user = Owner { user: peer.uid.as_raw(), group: peer.gid.as_raw() };
         let (mut from, orders) = stream.into_split();
         let (send, reports) = mpsc::channel(4);
         tokio::spawn(async move {
@@ -63,7 +67,12 @@ impl Build {
                 }
             }
         });
-        Ok(Self { orders, reports })
+        Ok(Self { orders, user, reports })
+    }
+
+    /// The user of the container.
+    pub(crate) fn user(&self) -> Owner {
+        self.user
     }
 
     /// Starts a script.

@@ -195,9 +195,9 @@ fn clean_up(job: &Job, log: &Log, cache: &Cache) -> Result<(), Failure> {
             continue;
         }
         if whole.is_dir() && !whole.is_symlink() {
-            super::git::remove_folder(&whole)?;
+            super::files::remove_folder(&whole)?;
         } else {
-            super::git::remove_file(&whole)?;
+            super::files::remove_file(&whole)?;
         }
     }
     Ok(())

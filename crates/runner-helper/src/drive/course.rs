@@ -6,6 +6,7 @@
 mod scripts;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use runner_core::text;
@@ -13,7 +14,8 @@ use runner_core::text;
 use super::build::Build;
 use super::cache;
 use super::failure::Failure;
-use super::git::{self, Git};
+use super::files::{Owner, give, make, remove_file, write};
+use super::git::Git;
 use super::handed_over;
 use super::hooks::{Hooks, run_hooks};
 use super::job::Job;
@@ -111,7 +113,7 @@ impl<'a> Course<'a> {
         let via = if via.is_empty() { String::new() } else { format!(" via {via}") };
         self.log.work(format!("Running on {host}{via}...\n").as_bytes());
         // What an earlier job handed over is not for this one.
-        let cleaned = git::remove_file(&self.job.env_file()).map_err(Broken::from);
+        let cleaned = remove_file(&self.job.env_file()).map_err(Broken::from);
         let ready = until_stopped(&self.limits, Phase::Before, readiness::wait(self.job, &self.log)).await;
         let result = cleaned.and(ready);
         self.end("prepare_script", &result);
@@ -131,12 +133,16 @@ impl<'a> Course<'a> {
             phase: Phase::Sources,
             attempts: self.job.settings.get_sources_attempts,
         };
+        self.limits.begin_sources();
         let sources = async |course: &mut Self| {
             course.write_files()?;
             let hooks = course.git.has_sources();
-            let (env, job) = (course.environment(), course.job);
+            let (mut env, job) = (course.environment(), course.job);
+            let owner = course.owner();
             let (git, local) = (&course.git, &mut course.local);
+            env.extend(git.hook_environment());
             let body = async {
+                git.prepare(local).await?;
                 if hooks {
                     run_hooks(job, local, &env, Hooks::Pre).await?;
                 }
@@ -144,6 +150,8 @@ impl<'a> Course<'a> {
                 if hooks {
                     run_hooks(job, local, &env, Hooks::Post).await?;
                 }
+                give_to(owner, [&job.folders.project, &job.folders.temp])?;
+                git.reject_credentials(local).await;
                 Ok(())
             };
             until_stopped(&course.limits, stage.phase, body).await
@@ -171,7 +179,8 @@ impl<'a> Course<'a> {
             attempts: self.job.settings.restore_cache_attempts,
         };
         let restore = async |course: &mut Self| {
-            until_stopped(&course.limits, stage.phase, cache::restore(course.job, &course.log)).await
+            until_stopped(&course.limits, stage.phase, cache::restore(course.job, &course.log)).await?;
+            Ok(give_to(course.owner(), [&course.job.folders.cache, &course.job.folders.project])?)
         };
         self.tried(stage, restore, async |_: &mut Self| Ok(())).await
     }
@@ -187,7 +196,8 @@ impl<'a> Course<'a> {
             attempts: self.job.settings.artifact_download_attempts,
         };
         let download = async |course: &mut Self| {
-            until_stopped(&course.limits, stage.phase, uploads::download(course.job, &course.log)).await
+            until_stopped(&course.limits, stage.phase, uploads::download(course.job, &course.log)).await?;
+            Ok(give_to(course.owner(), [&course.job.folders.cache, &course.job.folders.project])?)
         };
         self.tried(stage, download, async |_: &mut Self| Ok(())).await
     }
@@ -264,7 +274,11 @@ impl<'a> Course<'a> {
         let name = "cleanup_file_variables";
         self.open(name, "Cleaning up project directory and file based variables", Phase::After)?;
         let files = self.job.variables.iter().filter(|v| v.file).map(|v| self.job.variable_file(&v.key));
-        let mut cleaned = files.chain([self.job.env_file()]).try_for_each(|file| git::remove_file(&file));
+        let mut cleaned = files.chain([self.job.env_file()]).try_for_each(|file| remove_file(&file));
+        self.git.reject_credentials(&self.local).await;
+        if self.job.flags.is_on("FF_ENABLE_JOB_CLEANUP") {
+            cleaned = cleaned.and(self.git.clean_up(&self.local).await);
+        }
         cleaned = cleaned.and(self.git.forget());
         if self.git.has_sources() {
             cleaned = cleaned.and(self.git.clean_locks());
@@ -293,13 +307,18 @@ impl<'a> Course<'a> {
 
     /// Writes the file variables, and makes the file through which scripts hand variables over.
     fn write_files(&self) -> Result<(), Failure> {
-        git::make(&self.job.folders.temp)?;
+        make(&self.job.folders.temp)?;
         for variable in self.job.variables.iter().filter(|v| v.file) {
             let value = self.job.variables.expanded_value(variable);
-            git::write(&self.job.variable_file(&variable.key), &value)?;
+            write(&self.job.variable_file(&variable.key), &value)?;
         }
         let file = self.job.env_file();
         handed_over::prepare(&file).map_err(|err| Failure::system(format!("create `{}`: {err}", file.display())))
+    }
+
+    /// Who is to own what the helper writes, where that is not everybody's (`FF_DISABLE_UMASK_FOR_KUBERNETES_EXECUTOR`).
+    fn owner(&self) -> Option<Owner> {
+        self.build.as_ref().filter(|_| self.job.keeps_umask()).map(Build::user)
     }
 
     async fn sleep(&self, phase: Phase, time: Duration) -> Result<(), Broken> {
@@ -343,6 +362,12 @@ impl<'a> Course<'a> {
              timeouts see: https://docs.gitlab.com/ci/runners/configure_runners/#set-script-and-after_script-timeouts"
         ));
     }
+}
+
+/// Gives folders to `owner`, if there is one.
+fn give_to(owner: Option<Owner>, folders: [&PathBuf; 2]) -> Result<(), Failure> {
+    let Some(owner) = owner else { return Ok(()) };
+    folders.into_iter().filter(|folder| folder.exists()).try_for_each(|folder| give(folder, owner))
 }
 
 /// A stage's failure, which lets the job go on; what stops the whole job is the error.

@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parameters_expand_as_in_a_shell() {
+    fn j410_parameters_expand_as_in_a_shell() {
         let env = [("A", "a/b.tar.gz"), ("EMPTY", ""), ("N", "x y")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
         for (text, expected) in [
             ("$A-${N}", Ok("a/b.tar.gz-x y")),

@@ -1,15 +1,20 @@
 //! The sources, by the git command line. Source: GitLab Runner's `get_sources` contract, step by step.
 
+mod leftovers;
+mod native_clone;
+mod submodules;
+
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use runner_core::flags::parse_bool;
 
+use self::submodules::Depth;
 use super::failure::{Failure, check};
+use super::files::{make, remove_file, remove_folder, write};
 use super::git_config::{self, INCLUDED, LargeFiles, Remote};
 use super::job::Job;
 use super::local::Local;
@@ -28,14 +33,6 @@ pub(crate) enum Strategy {
     Empty,
 }
 
-/// `GIT_SUBMODULE_STRATEGY`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Submodules {
-    None,
-    Normal,
-    Recursive,
-}
-
 /// Git in the helper's container, for one job.
 #[derive(Debug)]
 pub(crate) struct Git<'a> {
@@ -43,7 +40,10 @@ pub(crate) struct Git<'a> {
     log: Log,
     remote: Remote,
     pub(crate) strategy: Strategy,
-    submodules: Result<Submodules, ()>,
+    /// Whether there are submodules to follow, and how far; `Err` if the setting is none of those there are.
+    submodules: Result<Option<Depth>, ()>,
+    /// How many commits of a submodule; 0 is all.
+    submodule_depth: u64,
     checks_out: bool,
 }
 
@@ -69,10 +69,10 @@ impl<'a> Git<'a> {
         };
         let with_sources = matches!(strategy, Strategy::Clone | Strategy::Fetch);
         let submodules = match value("GIT_SUBMODULE_STRATEGY").as_str() {
-            _ if !with_sources => Ok(Submodules::None),
-            "" | "none" => Ok(Submodules::None),
-            "normal" => Ok(Submodules::Normal),
-            "recursive" => Ok(Submodules::Recursive),
+            _ if !with_sources => Ok(None),
+            "" | "none" => Ok(None),
+            "normal" => Ok(Some(Depth::Normal)),
+            "recursive" => Ok(Some(Depth::Recursive)),
             other => {
                 warnings.push(format!(
                     "GIT_SUBMODULE_STRATEGY: expected either 'none', 'normal' or 'recursive' got \"{other}\""
@@ -80,6 +80,21 @@ impl<'a> Git<'a> {
                 Err(())
             }
         };
+        let depth = job.payload.git_info.depth;
+        let submodule_depth = match value("GIT_SUBMODULE_DEPTH").as_str() {
+            "" => depth,
+            text => text.parse().unwrap_or_else(|_| {
+                warnings
+                    .push(format!("GIT_SUBMODULE_DEPTH: expected int got \"{text}\", using default value: {depth}"));
+                depth
+            }),
+        };
+        match value("GIT_LFS_SKIP_SMUDGE").as_str() {
+            text if text.is_empty() || parse_bool(text).is_some() => {}
+            text => {
+                warnings.push(format!("GIT_LFS_SKIP_SMUDGE: expected bool got \"{text}\", using default value: false"))
+            }
+        }
         let checks_out = match value("GIT_CHECKOUT").as_str() {
             "" => true,
             text => parse_bool(text).unwrap_or_else(|| {
@@ -87,14 +102,31 @@ impl<'a> Git<'a> {
                 true
             }),
         };
-        let git =
-            Self { remote: Remote::new(job), job, log, strategy, submodules, checks_out: checks_out && with_sources };
+        let (remote, checks_out) = (Remote::new(job), checks_out && with_sources);
+        let git = Self { remote, job, log, strategy, submodules, submodule_depth, checks_out };
         (git, warnings)
     }
 
     /// Whether Git is wanted at all.
     pub(crate) fn has_sources(&self) -> bool {
         matches!(self.strategy, Strategy::Clone | Strategy::Fetch)
+    }
+
+    /// Writes the settings that hold for all of Git in this container, those of hooks too, which may add to them.
+    pub(crate) async fn prepare(&self, local: &Local) -> Result<(), Failure> {
+        let folder = self.settings_folder();
+        make(&folder)?;
+        let authorities = (!self.job.authorities.is_empty()).then(|| folder.join("ca.crt"));
+        if let Some(file) = &authorities {
+            write(file, &self.job.authorities)?;
+        }
+        let large = self.large_files(local).await;
+        write(&self.global(), git_config::global(&self.remote, authorities, large).text())
+    }
+
+    /// What a hook's environment must hold, so that what it tells Git holds for the sources.
+    pub(crate) fn hook_environment(&self) -> [(String, String); 1] {
+        [("GIT_CONFIG_GLOBAL".to_owned(), self.global().display().to_string())]
     }
 
     /// Brings the sources.
@@ -117,8 +149,13 @@ impl<'a> Git<'a> {
                     remove_folder(project)?;
                 }
                 large = self.large_files(local).await;
-                self.settings(large)?;
-                self.fetch(local).await?;
+                self.settings()?;
+                let native = self.strategy == Strategy::Clone && self.job.flags.is_on("FF_USE_GIT_NATIVE_CLONE");
+                if native && self.clones_natively(local).await {
+                    self.clone_natively(local).await?;
+                } else {
+                    self.fetch(local).await?;
+                }
             }
         }
         if self.checks_out {
@@ -127,58 +164,11 @@ impl<'a> Git<'a> {
             self.log.notice("Skipping Git checkout");
         }
         match self.submodules {
-            Ok(Submodules::None) => self.log.notice("Skipping Git submodules setup"),
-            Ok(kind) => self.update_submodules(local, kind == Submodules::Recursive, large).await?,
+            Ok(None) => self.log.notice("Skipping Git submodules setup"),
+            Ok(Some(kind)) => self.update_submodules(local, kind, large).await?,
             Err(()) => return Err(Failure::system("unknown GIT_SUBMODULE_STRATEGY")),
         }
         Ok(())
-    }
-
-    /// Deletes all files of the checkout but keeps `.git`, for another try.
-    pub(crate) async fn clear(&self, local: &Local) -> Result<(), Failure> {
-        self.log.notice("Deleting tracked and untracked files...");
-        if !self.job.folders.project.is_dir() {
-            return Ok(());
-        }
-        self.run(local, self.inside(["rm", "-rf", "--ignore-unmatch", "--quiet", "."])).await?;
-        self.run(local, self.inside(["clean", "-ffdx", "-q"])).await
-    }
-
-    /// Removes what an earlier job may have left behind: locks of a killed Git, and settings and hooks someone could have planted.
-    pub(crate) fn clean_locks(&self) -> Result<(), Failure> {
-        const LOCKS: &[&str] = &["index.lock", "shallow.lock", "HEAD.lock", "hooks/post-checkout", "config.lock"];
-        let git = self.job.folders.project.join(".git");
-        for name in LOCKS {
-            remove_file(&git.join(name))?;
-        }
-        let below = |folder: PathBuf| walkdir::WalkDir::new(folder).into_iter().flatten();
-        for entry in below(git.join("refs")).filter(|e| e.path().extension() == Some(OsStr::new("lock"))) {
-            remove_file(entry.path())?;
-        }
-        let cleans = self.job.config.clean_git_config.unwrap_or(true) && self.strategy != Strategy::None;
-        if self.submodules != Ok(Submodules::None) {
-            for entry in below(git.join("modules")) {
-                let path = entry.path();
-                let is_lock = LOCKS.iter().any(|lock| path.ends_with(lock));
-                let is_planted = cleans && entry.file_type().is_file() && path.ends_with("config");
-                let is_hook = cleans && path.parent().is_some_and(|p| p.ends_with("hooks"));
-                if is_lock || is_planted || (is_hook && !entry.file_type().is_dir()) {
-                    remove_file(path)?;
-                }
-            }
-        }
-        if cleans {
-            for folder in [self.template_folder(), git] {
-                remove_file(&folder.join("config"))?;
-                remove_folder(&folder.join("hooks"))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Removes the credentials.
-    pub(crate) fn forget(&self) -> Result<(), Failure> {
-        remove_file(&self.included())
     }
 
     /// Names of files that Git does not track, below the project folder, ignored ones too.
@@ -192,19 +182,11 @@ impl<'a> Git<'a> {
         Ok(names.map(|name| PathBuf::from(OsStr::from_bytes(name))).collect())
     }
 
-    /// Writes the settings files.
-    fn settings(&self, large: LargeFiles) -> Result<(), Failure> {
-        let home = self.home();
-        let authorities = (!self.job.authorities.is_empty()).then(|| home.join("ca.crt"));
-        make(&home)?;
+    /// Writes the settings of this checkout.
+    fn settings(&self) -> Result<(), Failure> {
         make(&self.template_folder())?;
-        if let Some(file) = &authorities {
-            write(file, &self.job.authorities)?;
-        }
-        write(&home.join("config"), git_config::global(&self.remote, authorities, large).text())?;
-        let included = git_config::included(self.job, &self.remote);
         remove_file(&self.included())?;
-        write(&self.included(), included.text())?;
+        write(&self.included(), git_config::included(self.job, &self.remote).text())?;
         let correlation = &self.job.line.runner.correlation_id;
         if self.job.flags.is_on("FF_USE_GITALY_CORRELATION_ID") && !correlation.is_empty() {
             self.log.notice(&format!("Gitaly correlation ID: {correlation}"));
@@ -244,19 +226,23 @@ impl<'a> Git<'a> {
 
     fn fetch_command(&self) -> Command {
         let info = &self.job.payload.git_info;
-        let mut fetch = self.git();
-        let project = &self.job.folders.project;
-        let agent = format!("http.userAgent=gitlab-runner {} linux/{}", runner_core::COMPATIBLE_VERSION, arch());
-        fetch.arg("-C").arg(project).arg("-c").arg(agent);
-        if let (true, Some(host)) = (self.job.flags.is_on("FF_USE_GIT_PROACTIVE_AUTH"), &self.remote.host) {
-            fetch.arg("-c").arg(format!("http.{host}.proactiveAuth=basic"));
-        }
+        let mut fetch = self.inside([]);
+        self.add_transport(&mut fetch);
         fetch.args(["fetch", "origin", "--no-recurse-submodules"]).args(&info.refspecs);
         if info.depth > 0 {
             fetch.arg("--depth").arg(info.depth.to_string());
         }
         fetch.args(self.words("GIT_FETCH_EXTRA_FLAGS", "--prune --quiet"));
         fetch
+    }
+
+    /// Adds how the server is to be talked to; comes before the command's name.
+    fn add_transport(&self, command: &mut Command) {
+        let agent = format!("http.userAgent=gitlab-runner {} linux/{}", runner_core::COMPATIBLE_VERSION, arch());
+        command.arg("-c").arg(agent);
+        if let (true, Some(host)) = (self.job.flags.is_on("FF_USE_GIT_PROACTIVE_AUTH"), &self.remote.host) {
+            command.arg("-c").arg(format!("http.{host}.proactiveAuth=basic"));
+        }
     }
 
     async fn checkout(&self, local: &Local, large: LargeFiles) -> Result<(), Failure> {
@@ -273,72 +259,6 @@ impl<'a> Git<'a> {
         if self.pulls(large) {
             self.run(local, self.inside(["lfs", "pull"])).await?;
             self.log.work(b"\n");
-        }
-        Ok(())
-    }
-
-    async fn update_submodules(&self, local: &Local, recursive: bool, large: LargeFiles) -> Result<(), Failure> {
-        let depth = match self.job.variables.value("GIT_SUBMODULE_DEPTH").as_str() {
-            "" => self.job.payload.git_info.depth,
-            text => text.parse().unwrap_or(self.job.payload.git_info.depth),
-        };
-        let how = if recursive { " recursively" } else { "" };
-        let deep = if depth > 0 { format!(" with git depth set to {depth}") } else { String::new() };
-        self.log.notice(&format!("Updating/initializing submodules{how}{deep}..."));
-        let paths = self.words("GIT_SUBMODULE_PATHS", "");
-        if paths.iter().any(|path| path == ":(exclude)") {
-            return Err(Failure::system("GIT_SUBMODULE_PATHS: invalid submodule pathspec \":(exclude)\""));
-        }
-        let recurse: &[&str] = if recursive { &["--recursive"] } else { &[] };
-        let clean_flags = Some(self.words("GIT_CLEAN_FLAGS", "-ffdx")).filter(|flags| !flags.is_empty());
-        let clean = format!("git clean {}", clean_flags.map_or("-ffdx".to_owned(), |flags| flags.join(" ")));
-        let sync = || {
-            let mut sync = self.inside(["submodule", "sync"]);
-            sync.args(recurse);
-            with_paths(sync, &paths)
-        };
-        let each = |command: &str| {
-            let mut each = self.inside(["submodule", "foreach"]);
-            each.args(recurse).arg(command);
-            each
-        };
-        let flags = self.words("GIT_SUBMODULE_UPDATE_FLAGS", "");
-        let update = || {
-            let mut update = self.inside(["-c", &format!("include.path={}", self.included().display())]);
-            update.args(["submodule", "update", "--init"]).args(recurse);
-            if depth > 0 {
-                update.arg("--depth").arg(depth.to_string());
-            }
-            update.args(&flags);
-            with_paths(update, &paths)
-        };
-        self.run(local, self.inside(["submodule", "init"])).await?;
-        self.run(local, sync()).await?;
-        self.run(local, each(&clean)).await?;
-        self.run(local, each("git reset --hard")).await?;
-        if self.run(local, update()).await.is_ok() {
-            self.log.notice("Updated submodules");
-            self.run(local, sync()).await?;
-        } else {
-            self.log.caution("Updating submodules failed. Retrying...");
-            if flags.iter().any(|flag| flag == "--remote") {
-                let fetch = "git fetch origin +refs/heads/*:refs/remotes/origin/*";
-                let mut all = self.inside(["-c", &format!("include.path={}", self.included().display())]);
-                all.args(["submodule", "foreach"]).args(recurse).arg(fetch);
-                self.run(local, all).await?;
-            }
-            self.run(local, sync()).await?;
-            self.run(local, update()).await?;
-            self.run(local, each("git reset --hard")).await?;
-        }
-        self.run(local, each(&clean)).await?;
-        self.log.notice("Configuring submodules to use parent git credentials...");
-        let include = runner_core::shell::quote(&self.included().display().to_string());
-        let configure = format!("git config --replace-all include.path {include}");
-        self.run(local, self.inside(["submodule", "foreach", "--recursive", &configure])).await?;
-        if self.pulls(large) {
-            self.log.notice("Pulling LFS files...");
-            self.run(local, each("git lfs pull")).await?;
         }
         Ok(())
     }
@@ -361,7 +281,7 @@ impl<'a> Git<'a> {
         check(local.run(command).await.map_err(|err| not_started(&err))?)
     }
 
-    /// Git with the job's variables and none of the machine's settings.
+    /// Git with the job's variables.
     fn git(&self) -> Command {
         let mut command = Command::new("git");
         command.envs(self.environment());
@@ -379,17 +299,12 @@ impl<'a> Git<'a> {
         let mut env = self.job.environment();
         // A job's PATH is meant for its own image.
         env.remove("PATH");
-        let home = self.home();
-        let home = |name: &str| home.join(name).display().to_string();
         env.extend([
             ("GIT_TERMINAL_PROMPT".to_owned(), "0".to_owned()),
             ("GCM_INTERACTIVE".to_owned(), "Never".to_owned()),
             ("GIT_LFS_SKIP_SMUDGE".to_owned(), "1".to_owned()),
-            ("HOME".to_owned(), home("")),
-            ("XDG_CONFIG_HOME".to_owned(), home("xdg")),
-            ("GIT_CONFIG_GLOBAL".to_owned(), home("config")),
-            ("GIT_CONFIG_NOSYSTEM".to_owned(), "1".to_owned()),
         ]);
+        env.extend(self.hook_environment());
         env
     }
 
@@ -403,8 +318,13 @@ impl<'a> Git<'a> {
         text.split_whitespace().map(str::to_owned).collect()
     }
 
-    fn home(&self) -> PathBuf {
+    fn settings_folder(&self) -> PathBuf {
         self.job.folders.private.join("git")
+    }
+
+    /// The settings file that stands for a user's own, which it includes.
+    fn global(&self) -> PathBuf {
+        self.settings_folder().join("config")
     }
 
     fn template_folder(&self) -> PathBuf {
@@ -414,13 +334,6 @@ impl<'a> Git<'a> {
     fn included(&self) -> PathBuf {
         self.job.folders.temp.join(INCLUDED)
     }
-}
-
-fn with_paths(mut command: Command, paths: &[String]) -> Command {
-    if !paths.is_empty() {
-        command.arg("--").args(paths);
-    }
-    command
 }
 
 fn arch() -> &'static str {
@@ -433,47 +346,4 @@ fn arch() -> &'static str {
 
 fn not_started(err: &io::Error) -> Failure {
     Failure::system(format!("start `git`: {err}"))
-}
-
-/// Makes a folder and those above it.
-pub(crate) fn make(folder: &Path) -> Result<(), Failure> {
-    fs::create_dir_all(folder).map_err(|err| Failure::system(format!("create `{}`: {err}", folder.display())))
-}
-
-/// Writes a whole file.
-pub(crate) fn write(file: &Path, text: &str) -> Result<(), Failure> {
-    fs::write(file, text).map_err(|err| Failure::system(format!("write `{}`: {err}", file.display())))
-}
-
-/// Deletes a file if it is there.
-pub(crate) fn remove_file(file: &Path) -> Result<(), Failure> {
-    match fs::remove_file(file) {
-        Err(err) if !matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            Err(Failure::system(format!("delete `{}`: {err}", file.display())))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Deletes a folder with all that is in it, also where a script has taken away the right to.
-pub(crate) fn remove_folder(folder: &Path) -> Result<(), Failure> {
-    if !folder.is_dir() {
-        return Ok(());
-    }
-    if fs::remove_dir_all(folder).is_ok() {
-        return Ok(());
-    }
-    open_up(folder);
-    fs::remove_dir_all(folder).map_err(|err| Failure::system(format!("delete `{}`: {err}", folder.display())))
-}
-
-/// Gives the right to delete what is in `folder` back; what fails here the deletion will tell.
-fn open_up(folder: &Path) {
-    use std::os::unix::fs::PermissionsExt;
-    let _ = fs::set_permissions(folder, fs::Permissions::from_mode(0o700));
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            open_up(&entry.path());
-        }
-    }
 }

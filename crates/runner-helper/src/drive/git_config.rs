@@ -13,7 +13,7 @@ use super::job::Job;
 pub(crate) const INCLUDED: &str = ".gitlab-runner.ext.conf";
 
 /// The user name that goes with a job token.
-const USER: &str = "gitlab-ci-token";
+pub(crate) const USER: &str = "gitlab-ci-token";
 
 /// Lines of a Git settings file.
 #[derive(Debug, Default)]
@@ -43,6 +43,8 @@ pub(crate) struct Remote {
     pub(crate) url: String,
     /// Scheme, host and port, for settings per host; `None` for a path.
     pub(crate) host: Option<String>,
+    /// The same for everything that has credentials, SSH too.
+    pub(crate) root: Option<String>,
     /// `url.<with>.insteadOf <without>`.
     rules: Vec<(Secret, String)>,
 }
@@ -56,10 +58,12 @@ impl Remote {
             Some(base) => with_project(base, &job.variables.value("CI_PROJECT_PATH"), &job.payload.token),
             None => Url::parse(given).ok(),
         };
-        let Some(full) = full else { return Self { url: given.to_owned(), host: None, rules: Vec::new() } };
+        let Some(full) = full else { return Self::plain(given) };
         let url = without_credentials(&full);
         let host = matches!(full.scheme(), "http" | "https").then(|| root(&full));
-        let mut remote = Self { url: url.to_string(), host, rules: Vec::new() };
+        let has_credentials = matches!(full.scheme(), "http" | "https" | "ssh") && full.host_str().is_some();
+        let mut remote =
+            Self { url: url.to_string(), host, root: has_credentials.then(|| root(&full)), rules: Vec::new() };
         let tokens = !job.flags.is_on("FF_GIT_URLS_WITHOUT_TOKENS");
         if tokens && full != url {
             remote.rule(full.as_str(), url.as_str());
@@ -84,6 +88,11 @@ impl Remote {
             remote.rule(with.as_str(), &root(&given));
         }
         remote
+    }
+
+    /// Something that is no address: Git will say so.
+    fn plain(url: &str) -> Self {
+        Self { url: url.to_owned(), host: None, root: None, rules: Vec::new() }
     }
 
     fn rule(&mut self, with: &str, without: &str) {
@@ -153,9 +162,12 @@ pub(crate) enum LargeFiles {
     Unknown,
 }
 
-/// The helper's own settings: instead of the user's, who in a test is a person, and instead of the image's.
+/// The helper's own settings, on top of those of the image's user.
 pub(crate) fn global(remote: &Remote, authorities: Option<PathBuf>, large: LargeFiles) -> GitConfig {
     let mut config = GitConfig::default();
+    for file in settings_of_user() {
+        config.set("include", None, "path", &file.display().to_string());
+    }
     config.set("safe", None, "directory", "*");
     if large == LargeFiles::Supported {
         // Without these `git lfs pull` brings nothing. (With them and without the extension a checkout would fail.)
@@ -168,6 +180,14 @@ pub(crate) fn global(remote: &Remote, authorities: Option<PathBuf>, large: Large
         config.set("http", Some(host), "sslCAInfo", &file.display().to_string());
     }
     config
+}
+
+/// Where Git looks for a user's settings, weakest first; a file that is not there does no harm.
+fn settings_of_user() -> impl Iterator<Item = PathBuf> {
+    let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let home = folder("HOME");
+    let shared = folder("XDG_CONFIG_HOME").or_else(|| home.as_ref().map(|home| home.join(".config")));
+    shared.map(|folder| folder.join("git/config")).into_iter().chain(home.map(|home| home.join(".gitconfig")))
 }
 
 fn with_project(mut base: Url, project: &str, token: &Secret) -> Option<Url> {

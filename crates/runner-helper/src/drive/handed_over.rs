@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_line_is_one_variable() {
+    fn j502_each_line_is_one_variable() {
         let handed = parse("A=1\n  B= x \"y\" $HOME `id`  \n\nC\n1D=2\nnot one\nE=a=b\nA=2\nF=last");
         let expected =
             [("A", "2"), ("B", " x \"y\" $HOME `id`"), ("E", "a=b"), ("F", "last")].map(|(k, v)| (k.into(), v.into()));

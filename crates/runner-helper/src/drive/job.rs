@@ -160,6 +160,11 @@ impl Job {
         parse_bool(&self.variables.value(key)).unwrap_or(false)
     }
 
+    /// Whether what the helper writes is the build container's user's, and not writable for all.
+    pub(crate) fn keeps_umask(&self) -> bool {
+        self.flags.is_on("FF_DISABLE_UMASK_FOR_KUBERNETES_EXECUTOR")
+    }
+
     /// The file through which a script hands variables to later stages.
     pub(crate) fn env_file(&self) -> PathBuf {
         self.folders.temp.join(ENV_FILE)

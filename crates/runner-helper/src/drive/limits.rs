@@ -65,13 +65,20 @@ impl Limit {
 pub(crate) struct Limits {
     control: watch::Receiver<Control>,
     job: Limit,
+    sources_time: Option<Duration>,
+    /// From when the sources begin.
     sources: Option<Limit>,
 }
 
 impl Limits {
-    /// The job's clock starts now, and that of its sources, if they have one: nothing of weight comes before them.
-    pub(crate) fn new(control: watch::Receiver<Control>, timeout: Duration, sources: Option<Duration>) -> Self {
-        Self { control, job: Limit::from_now(timeout), sources: sources.map(Limit::from_now) }
+    /// The job's clock starts now. The sources may have a time of their own.
+    pub(crate) fn new(control: watch::Receiver<Control>, timeout: Duration, sources_time: Option<Duration>) -> Self {
+        Self { control, job: Limit::from_now(timeout), sources_time, sources: None }
+    }
+
+    /// The clock of the sources starts now.
+    pub(crate) fn begin_sources(&mut self) {
+        self.sources = self.sources_time.map(Limit::from_now);
     }
 
     /// When `phase` must be over, and what that means.

@@ -1,6 +1,6 @@
 //! Programs and scripts that run in the helper's own container; what they print goes to the log.
 
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
 
@@ -44,6 +44,16 @@ impl Local {
         let mut output = Vec::new();
         let end = follow(child, read, |bytes| output.extend_from_slice(bytes)).await?;
         Ok((end, output))
+    }
+
+    /// Runs a program that reads `input`, a few lines; what it says is dropped.
+    pub(crate) async fn feed(&self, mut command: Command, input: &str) -> io::Result<End> {
+        let (read, mut write) = io::pipe()?;
+        write.write_all(input.as_bytes())?; // a pipe holds much more than a few lines
+        drop(write);
+        command.stdin(read).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = self.reaper.spawn(&mut command)?;
+        Ok(child.wait().await)
     }
 
     /// Runs a script in the helper's shell.

@@ -255,7 +255,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn characters_are_joined_over_writes_and_bad_bytes_replaced_one_by_one() {
+    fn j214_characters_are_joined_over_writes_and_bad_bytes_replaced_one_by_one() {
         for (writes, expected) in [
             (&[&b"a\xc3"[..], b"\xa9b"][..], "aéb"),
             (&[b"\xf0\x9f", b"\x98", b"\x80"], "😀"),

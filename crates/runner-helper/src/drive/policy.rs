@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_second_line_says_which_variables_count() {
+    fn j150_the_second_line_says_which_variables_count() {
         for (options, second) in [
             (
                 json!({}),

@@ -73,6 +73,16 @@ impl Job {
         self
     }
 
+    /// Runs where `before` ran: its checkout and caches are there, as on a volume that outlives the pod.
+    pub fn after_job(mut self, before: Ended) -> Self {
+        for name in ["job", "control", "share", "spool"] {
+            std::fs::remove_dir_all(before.folder.path().join(name)).unwrap();
+        }
+        std::fs::remove_file(before.folder.path().join("termination")).unwrap();
+        self.folder = before.folder;
+        self
+    }
+
     /// The job's temporary place.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
@@ -109,12 +119,14 @@ struct Seen {
 impl Pod {
     /// A pod that has no job yet.
     pub fn warm(job: Job) -> Self {
-        for name in ["job", "control", "share", "spool", "builds", "cache"] {
+        for name in ["job", "control", "share", "spool", "builds", "cache", "home"] {
             std::fs::create_dir_all(job.path(name)).unwrap();
         }
         let command = |mode: &str| {
             let mut command = Command::new(PROGRAM);
             command.arg(mode).arg("--share").arg(job.path("share")).stdin(Stdio::null());
+            // Not the home of who runs the tests.
+            command.env("HOME", job.path("home")).env("GIT_CONFIG_NOSYSTEM", "1");
             command.envs(job.environment.iter().map(|(k, v)| (k, v)));
             command
         };

@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_stays_once_it_was_made_and_a_broken_one_is_replaced() {
+    fn g05_an_id_stays_once_it_was_made_and_a_broken_one_is_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let config = dir.path().join("config.toml");
         let id = load_or_create(&config, None);

@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_file_and_its_folder_are_private() {
+    fn g04_a_new_file_and_its_folder_are_private() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("new/config.toml");
         let file = Locked::open(&path).unwrap();
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn mode_and_symbolic_link_stay() {
+    fn g04_mode_and_symbolic_link_stay() {
         let dir = tempfile::tempdir().unwrap();
         let (real, link) = (dir.path().join("real.toml"), dir.path().join("config.toml"));
         fs::write(&real, "old").unwrap();
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn the_owner_stays_where_we_may_give_files_away() {
+    fn g04_the_owner_stays_where_we_may_give_files_away() {
         if !rustix::process::geteuid().is_root() {
             return;
         }

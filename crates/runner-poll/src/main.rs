@@ -6,6 +6,7 @@
 mod cli;
 mod configuration;
 mod handback;
+mod labels;
 mod poll;
 mod renewal;
 mod round;

@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_renewed_after_three_quarters_of_its_life() {
+    fn p21_a_token_is_renewed_after_three_quarters_of_its_life() {
         let begin = "2026-01-01T00:00:00Z";
         for (obtained, expires, expected) in [
             (begin, "2026-01-01T00:01:40Z", Some(75)),
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn the_feature_flag_leaves_the_token_alone() {
+    fn p23_the_feature_flag_leaves_the_token_alone() {
         for (on, expected) in [("true", None), ("false", Some(75))] {
             let flag = format!("[runners.feature_flags]\nFF_DISABLE_AUTOMATIC_TOKEN_ROTATION = {on}\n");
             assert_eq!(at_second("2026-01-01T00:00:00Z", "2026-01-01T00:01:40Z", &flag), expected);

@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn runners_begin_spread_over_the_interval() {
+    fn p08_runners_begin_spread_over_the_interval() {
         let (round, _, now) = round(&["a", "b", "c"]);
         let starts: Vec<u64> = round.turns.iter().map(|turn| (turn.due - now).as_secs()).collect();
         assert_eq!(starts, [0, 1, 2]);
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_gitlab_may_hold_leaves_a_slot_to_each_other_runner() {
+    fn p52_a_request_that_gitlab_may_hold_leaves_a_slot_to_each_other_runner() {
         let (mut round, ..) = round(&["a", "b"]);
         for turn in &mut round.turns {
             turn.last_update = Some("5f".to_owned());
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_runner_that_stays_keeps_its_queue_value_and_a_new_token_begins_without_one() {
+    fn p32_a_runner_that_stays_keeps_its_queue_value_and_a_new_token_begins_without_one() {
         let (mut round, sources, now) = round(&["a", "b"]);
         for turn in &mut round.turns {
             turn.last_update = Some(turn.source.runner.name.clone());
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_renewed_when_none_of_its_requests_is_under_way() {
+    fn p26_a_token_is_renewed_when_none_of_its_requests_is_under_way() {
         let (mut round, sources, now) = round(&["a", "b"]);
         round.turns[0].renew_at = Some(now);
         round.ask(0, now, INTERVAL, 0);

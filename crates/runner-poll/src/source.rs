@@ -1,11 +1,12 @@
 //! A runner that can be asked for jobs: one `[[runners]]` entry with its connection to GitLab.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use runner_core::config::Runner;
 use runner_core::job::RunnerRef;
 use runner_gitlab::{Client, Error, Info, JobReply, Trust};
+
+use crate::labels::{self, Labels};
 
 /// One runner.
 #[derive(Debug)]
@@ -37,19 +38,17 @@ impl PartialEq for RunnerId {
 
 impl Source {
     /// For `runner`. Connects to nothing yet. Takes the connections of the same GitLab and runner among `known`.
-    pub(crate) fn new(
-        runner: &Runner,
-        labels: &BTreeMap<String, String>,
-        known: &[Arc<Source>],
-    ) -> Result<Self, Error> {
+    pub(crate) fn new(runner: &Runner, labels: &Labels, known: &[Arc<Source>]) -> Result<Self, Error> {
         let tls = runner.tls();
         let same = known.iter().find(|source| source.is_same(runner) && source.runner.tls() == tls);
         let client = match same {
             Some(source) => source.client.clone(),
             None => Client::new(&runner.url, Trust::System(&tls))?,
         };
-        let mut labels = labels.clone();
-        labels.extend(runner.labels.clone());
+        let (labels, complaints) = labels::merge(labels, &runner.labels);
+        for complaint in complaints {
+            tracing::warn!("runner `{}`: {complaint}; it is left out", runner.name);
+        }
         Ok(Self { runner: runner.clone(), client, info: Info::new(labels) })
     }
 

@@ -216,7 +216,8 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn after_a_job_it_is_asked_at_once_and_else_after_the_interval() {
+    fn p09_p10_after_a_job_it_is_asked_at_once_and_else_after_the_interval() {
+        assert_eq!(runner_core::config::Config::default().check_interval(), INTERVAL);
         let mut usual = turn("");
         assert_eq!(pause(&mut usual, Heard::Job), (0.0, None));
         assert_eq!(pause(&mut usual, Heard::Nothing(None)), (2.0, None));
@@ -225,7 +226,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_queue_value_stays_until_a_new_one_comes() {
+    fn p51_the_queue_value_stays_until_a_new_one_comes() {
         let mut turn = turn("");
         for (value, expected) in [(Some("5f"), "5f"), (None, "5f"), (Some("60"), "60")] {
             pause(&mut turn, Heard::Nothing(value.map(str::to_owned)));
@@ -234,18 +235,22 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_refused_runner_rests_after_the_third_time_and_is_then_tried_anew() {
+    fn p14_p16_p17_a_refused_runner_rests_after_the_third_time_and_is_then_tried_anew() {
         let mut turn = turn("unhealthy_interval = \"10m\"\n");
         let rest = Change::Rests(Duration::from_secs(600));
         let fails = Some(Change::Fails(INTERVAL));
         for expected in [(3.0, fails), (3.0, None), (600.0, Some(rest)), (3.0, fails)] {
             assert_eq!(pause(&mut turn, Heard::Refused), expected);
         }
+        pause(&mut turn, Heard::Refused);
         assert_eq!(pause(&mut turn, Heard::Nothing(None)), (2.0, Some(Change::Recovered)));
+        for expected in [(3.0, fails), (3.0, None), (600.0, Some(rest))] {
+            assert_eq!(pause(&mut turn, Heard::Refused), expected, "counted from 0 again");
+        }
     }
 
     #[test]
-    fn a_failing_server_is_left_alone_for_longer_each_time_and_told_about_once() {
+    fn p03_p18_a_failing_server_is_left_alone_for_longer_each_time_and_told_about_once() {
         let mut turn = turn("");
         let fails = Some(Change::Fails(INTERVAL));
         assert_eq!(pause(&mut turn, Heard::Failed), (3.0, fails));
@@ -257,7 +262,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn parallel_requests_grow_with_jobs_and_shrink_without() {
+    fn p07_p12_p13_parallel_requests_grow_with_jobs_and_shrink_without() {
         let mut turn = turn("request_concurrency = 3\n");
         let mut seen = vec![turn.parallel()];
         for heard in std::iter::repeat_n(Heard::Job, 20).chain(std::iter::repeat_n(Heard::Nothing(None), 40)) {
@@ -266,6 +271,15 @@ pub(crate) mod tests {
         }
         seen.dedup();
         assert_eq!(seen, [1, 2, 3, 2, 1]);
+        assert_eq!(pause(&mut turn, Heard::Job).0, 0.0);
+        turn.allowance = 3.0;
+        pause(&mut turn, Heard::Busy(None));
+        assert_eq!(turn.parallel(), 2, "1.5, rounded up");
+        for below in ["0", "-1"] {
+            let mut turn = self::turn(&format!("request_concurrency = {below}\n"));
+            pause(&mut turn, Heard::Job);
+            assert_eq!(turn.parallel(), 1);
+        }
         let fixed = "request_concurrency = 3\n[runners.feature_flags]\nFF_USE_ADAPTIVE_REQUEST_CONCURRENCY = false\n";
         assert_eq!(self::turn(fixed).parallel(), 3);
     }

@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_template_fills_what_is_not_set() {
+    fn g31_a_template_fills_what_is_not_set() {
         let mut entry = entry();
         let template = "
 concurrent = 5
@@ -196,7 +196,7 @@ concurrent = 5
     }
 
     #[test]
-    fn a_template_has_one_runner() {
+    fn g30_a_template_has_one_runner() {
         for (text, expected) in [
             ("concurrent = 1\n", "a template has exactly one [[runners]], this one has 0"),
             ("[[runners]]\n[[runners]]\n", "a template has exactly one [[runners]], this one has 2"),

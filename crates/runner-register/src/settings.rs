@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn every_key_of_the_table_is_one_the_runner_reads() {
+    fn g17_every_key_of_the_table_is_one_the_runner_reads() {
         for setting in TABLE {
             let value = match setting.kind {
                 Kind::Text if setting.path.ends_with("dns_policy") => "\"none\"",

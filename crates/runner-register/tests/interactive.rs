@@ -100,7 +100,7 @@ fn runner(dir: &tempfile::TempDir) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_missing_is_asked_for_and_the_token_is_not_shown() {
+async fn g23_what_is_missing_is_asked_for_and_the_token_is_not_shown() {
     let gitlab = FakeGitlab::start().await.unwrap();
     let (url, token) = (gitlab.url().to_owned(), gitlab.runner_token().to_owned());
     let typed = token.clone();
@@ -125,7 +125,7 @@ async fn what_is_missing_is_asked_for_and_the_token_is_not_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_registration_token_asks_for_what_gitlab_keeps_and_what_was_given_is_not_asked_for() {
+async fn g23_a_registration_token_asks_for_what_gitlab_keeps_and_what_was_given_is_not_asked_for() {
     let gitlab = FakeGitlab::start().await.unwrap();
     let (url, token) = (gitlab.url().to_owned(), gitlab.registration_token());
     let (code, screen, _, dir) = at_a_terminal(move || {
@@ -144,7 +144,7 @@ async fn a_registration_token_asks_for_what_gitlab_keeps_and_what_was_given_is_n
 }
 
 #[test]
-fn without_questions_what_is_missing_is_an_error_at_a_terminal_too() {
+fn g24_without_questions_what_is_missing_is_an_error_at_a_terminal_too() {
     let (code, screen, ..) = Person::starts(&["-n"]).sees_the_end();
     assert_eq!(code, 2);
     assert!(screen.contains("GitLab's address is missing: give --url or set CI_SERVER_URL\r\n"), "{screen}");

@@ -7,7 +7,7 @@ mod support;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use fake_gitlab::{FakeGitlab, Fault, RunnerSpec};
+use fake_gitlab::{FakeGitlab, Fault, RunnerSpec, Tls};
 use serde_json::{Value, json};
 use support::{Ran, run, run_async};
 
@@ -52,7 +52,7 @@ impl Place {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_runner_token_is_verified_and_saved() {
+async fn g11_a_runner_token_is_verified_and_saved() {
     let place = Place::new().await;
     let (url, token) = (place.gitlab.url(), place.gitlab.runner_token());
     let args = ["--non-interactive", "--url", url, "--token", token, "--name", "k8s", "--kubernetes-image", "alpine"];
@@ -78,7 +78,7 @@ async fn a_runner_token_is_verified_and_saved() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_first_registration_makes_the_folder_and_says_nothing_but_its_line() {
+async fn g04_g05_a_first_registration_makes_the_folder_and_says_nothing_but_its_line() {
     let place = Place::new().await;
     let config = place.dir.path().join("new/folder/config.toml");
     let args = ["-u", place.gitlab.url(), "-t", place.gitlab.runner_token()].map(str::to_owned).to_vec();
@@ -96,7 +96,7 @@ async fn a_first_registration_makes_the_folder_and_says_nothing_but_its_line() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_registration_token_makes_a_runner_with_the_given_settings() {
+async fn g10_g15_a_registration_token_makes_a_runner_with_the_given_settings() {
     let place = Place::new().await;
     let registration = place.gitlab.registration_token();
     let env = [
@@ -122,7 +122,58 @@ async fn a_registration_token_makes_a_runner_with_the_given_settings() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_come_from_flags_then_environment_then_template() {
+async fn g13_g14_g16_the_kind_of_token_decides_what_gitlab_is_told() {
+    let place = Place::new().await;
+    let (url, registration) = (place.gitlab.url(), place.gitlab.registration_token());
+    let ran = place.run(&["-u", url, "-r", place.gitlab.runner_token(), "--tag-list", "a", "--paused"]).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.stderr.contains("--tag-list, --paused ignored: with this token they are set in GitLab"), "{ran:?}");
+    assert!(place.sent("/api/v4/runners").is_empty());
+
+    let ran = place.run(&["-u", url, "-r", &registration]).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let sent = &place.sent("/api/v4/runners")[0];
+    assert_eq!((&sent["locked"], &sent["run_untagged"], &sent["paused"]), (&json!(true), &json!(true), &json!(false)));
+    assert_eq!(sent.get("tag_list"), None);
+
+    // What GitLab gave for it is a runner token without the prefix.
+    let legacy = place.runners()[1]["token"].as_str().unwrap().to_owned();
+    assert!(!legacy.starts_with("glrt-"));
+    let ran = place.run(&["-u", url, "-t", &legacy, "--tag-list", "a"]).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!((place.sent("/api/v4/runners").len(), place.sent("/api/v4/runners/verify").len()), (1, 2));
+    assert_eq!(place.runners()[2]["token"].as_str(), Some(&*legacy));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g18_tls_files_are_used_and_stored() {
+    let gitlab = FakeGitlab::builder().tls(Tls::SelfSigned).start().await.unwrap();
+    let place = Place { dir: tempfile::tempdir().unwrap(), gitlab };
+    let (url, token) = (place.gitlab.url(), place.gitlab.runner_token());
+    let ran = place.run(&["-u", url, "-t", token]).await;
+    assert_eq!((ran.code, &*place.text()), (69, ""), "{ran:?}");
+    let ca = place.gitlab.certificate().unwrap().to_str().unwrap();
+    let ran = place.run_with(&["-u", url, "-t", token], &[("CI_SERVER_TLS_CA_FILE", ca)]).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(place.runners()[0]["tls-ca-file"].as_str(), Some(ca));
+    assert_eq!(place.run(&["verify"]).await.code, 0);
+}
+
+#[test]
+fn g01_the_flag_names_the_file_and_else_the_variable() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, format!("[[runners]]\nname = \"{name}\"\n")).unwrap();
+        path
+    };
+    let (variable, flag) = (file("variable"), file("flag"));
+    assert!(run(&variable, &["list"], &[]).stdout.starts_with("variable\t"));
+    assert!(run(&variable, &["-c", flag.to_str().unwrap(), "list"], &[]).stdout.starts_with("flag\t"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g10_g31_keys_come_from_flags_then_environment_then_template() {
     let place = Place::new().await;
     let template = place.dir.path().join("template.toml");
     let text = "[[runners]]\ntoken = \"never\"\nlimit = 9\n[runners.kubernetes]\nimage = \"template\"\nnamespace = \"ci\"\n[[runners.kubernetes.volumes.empty_dir]]\nname = \"x\"\nmount_path = \"/x\"\n";
@@ -175,7 +226,7 @@ async fn keys_come_from_flags_then_environment_then_template() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_there_stays_as_it_is() {
+async fn g03_g04_what_is_there_stays_as_it_is() {
     let place = Place::new().await;
     let before = "# mine\r\nconcurrent = 3 # three\r\nnew_key = { x = 1 }\r\n\r\n[[runners]]\r\nname='old'\r\nexecutor='docker'\r\n";
     std::fs::write(place.config(), before).unwrap();
@@ -192,7 +243,7 @@ async fn what_is_there_stays_as_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_missing_or_does_not_fit_is_told_with_its_flag() {
+async fn g12_g19_g20_what_is_missing_or_does_not_fit_is_told_with_its_flag() {
     let place = Place::new().await;
     let url = place.gitlab.url();
     for (args, code, expected) in [
@@ -231,7 +282,7 @@ async fn what_is_missing_or_does_not_fit_is_told_with_its_flag() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gitlab_that_misbehaves_is_told_and_nothing_is_saved() {
+async fn g22_a_gitlab_that_misbehaves_is_told_and_nothing_is_saved() {
     let place = Place::new().await;
     let verify = || Fault::on("POST", "/api/v4/runners/verify");
     for (fault, code, expected) in [
@@ -251,7 +302,7 @@ async fn a_gitlab_that_misbehaves_is_told_and_nothing_is_saved() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_cannot_be_edited_is_told_before_gitlab_is_asked() {
+async fn g07_a_file_that_cannot_be_edited_is_told_before_gitlab_is_asked() {
     let place = Place::new().await;
     for (text, expected) in [
         ("runners = [{ name = \"a\" }]\n", "config.toml: `runners` is not written as [[runners]]"),
@@ -267,7 +318,7 @@ async fn a_file_that_cannot_be_edited_is_told_before_gitlab_is_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_runner_that_cannot_be_saved_is_unregistered_again() {
+async fn g21_a_runner_that_cannot_be_saved_is_unregistered_again() {
     let place = Place::new().await;
     let registration = place.gitlab.registration_token();
     // A folder where the lock should be: noticed only when the file is to be written.
@@ -285,7 +336,7 @@ async fn a_runner_that_cannot_be_saved_is_unregistered_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn verify_tells_each_runner_and_deletes_only_refused_ones() {
+async fn g40_g41_verify_tells_each_runner_and_deletes_only_refused_ones() {
     let place = Place::new().await;
     let url = place.gitlab.url();
     let runner = |name: &str, url: &str, token: &str| {
@@ -309,7 +360,7 @@ async fn verify_tells_each_runner_and_deletes_only_refused_ones() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn unregister_removes_what_gitlab_has_removed_and_keeps_the_rest() {
+async fn g45_g46_unregister_removes_what_gitlab_has_removed_and_keeps_the_rest() {
     let place = Place::new().await;
     let second = place.gitlab.create_runner(RunnerSpec::default()).unwrap();
     for token in [place.gitlab.runner_token(), &second] {
@@ -329,7 +380,7 @@ async fn unregister_removes_what_gitlab_has_removed_and_keeps_the_rest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_token_stands_in_all_entries_of_the_runner_and_the_rest_stays() {
+async fn g52_a_new_token_stands_in_all_entries_of_the_runner_and_the_rest_stays() {
     let place = Place::new().await;
     let (url, old) = (place.gitlab.url(), place.gitlab.runner_token());
     place.gitlab.change_settings(|settings| settings.runner_token_lifetime = Some(86_400));
@@ -359,7 +410,7 @@ async fn a_new_token_stands_in_all_entries_of_the_runner_and_the_rest_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tokens_can_be_reset_by_id_by_a_user_and_all_at_once() {
+async fn g50_g51_tokens_can_be_reset_by_id_by_a_user_and_all_at_once() {
     let place = Place::new().await;
     let url = place.gitlab.url();
     let second = place.gitlab.create_runner(RunnerSpec::default()).unwrap();
@@ -393,7 +444,7 @@ async fn tokens_can_be_reset_by_id_by_a_user_and_all_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_is_not_reset_where_it_could_not_be_saved() {
+async fn g53_a_token_is_not_reset_where_it_could_not_be_saved() {
     let place = Place::new().await;
     let (url, token) = (place.gitlab.url(), place.gitlab.runner_token());
     let text = format!("[[runners]]\nname = \"a\"\nurl = \"{url}\"\ntoken = \"$TOKEN\"\n");
@@ -412,7 +463,7 @@ async fn a_token_is_not_reset_where_it_could_not_be_saved() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_registrations_at_one_time_are_both_kept() {
+async fn g06_two_registrations_at_one_time_are_both_kept() {
     let place = Place::new().await;
     let registration = place.gitlab.registration_token();
     let runs = ["a", "b", "c", "d"].map(|name| {
@@ -428,7 +479,7 @@ async fn two_registrations_at_one_time_are_both_kept() {
 }
 
 #[test]
-fn list_shows_no_token() {
+fn g02_g54_list_shows_no_token() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("config.toml");
     assert_eq!(run(&config, &["list"], &[]).stdout, "", "no file, no runners");

@@ -68,7 +68,7 @@ fn trivia_end() -> impl Strategy<Value = &'static str> {
 
 proptest! {
     #[test]
-    fn adding_keeps_every_byte(case in file()) {
+    fn g03_adding_keeps_every_byte(case in file()) {
         let (text, count) = case;
         let edited = append(&text, ENTRY).unwrap();
         prop_assert!(edited.starts_with(&text));
@@ -82,7 +82,7 @@ proptest! {
     }
 
     #[test]
-    fn removing_keeps_every_line_of_the_others(case in file(), chosen in any::<prop::sample::Index>()) {
+    fn g03_removing_keeps_every_line_of_the_others(case in file(), chosen in any::<prop::sample::Index>()) {
         let (text, count) = case;
         prop_assume!(count > 0);
         let gone = chosen.index(count);
@@ -106,7 +106,7 @@ proptest! {
     }
 
     #[test]
-    fn setting_keys_keeps_every_byte_but_their_values(case in file(), chosen in any::<prop::sample::Index>()) {
+    fn g03_setting_keys_keeps_every_byte_but_their_values(case in file(), chosen in any::<prop::sample::Index>()) {
         let (text, count) = case;
         prop_assume!(count > 0);
         let edited = set(&text, &[chosen.index(count)], &renewed()).unwrap();
@@ -140,7 +140,7 @@ fn renewed() -> Vec<(&'static str, Value)> {
 ///
 /// `BLESS=1 cargo test` writes what comes out; look at the difference before it is committed.
 #[test]
-fn files_as_people_have_them_come_out_as_the_golden_ones() {
+fn g03_files_as_people_have_them_come_out_as_the_golden_ones() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/edit");
     let mut seen = 0;
     for entry in std::fs::read_dir(&root).unwrap() {

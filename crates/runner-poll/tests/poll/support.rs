@@ -1,7 +1,5 @@
 //! Starts runner-poll as a process against a fake GitLab; everything waits for events, with a deadline.
 
-#![allow(clippy::unwrap_used, reason = "clippy does not know that this is a test")]
-
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -34,7 +32,7 @@ impl Place {
     }
 
     pub(crate) fn jobs(&self) -> PathBuf {
-        self.dir.path().join("state/jobs")
+        self.state().join("jobs")
     }
 
     pub(crate) fn folder(&self, id: u64, url: &str) -> PathBuf {
@@ -47,10 +45,33 @@ impl Place {
 
     /// Starts runner-poll here.
     pub(crate) fn start(&self, args: &[&str]) -> Poll {
+        self.spawn(Command::new(env!("CARGO_BIN_EXE_runner-poll")), args)
+    }
+
+    /// The same with a state directory that is a file system of that size, which only it sees; `None`, said aloud, on a machine
+    /// that does not allow that.
+    #[allow(clippy::print_stderr, reason = "who runs the tests must learn that one was skipped")]
+    pub(crate) fn start_on_small_disk(&self, size: &str) -> Option<Poll> {
+        std::fs::create_dir(self.state()).unwrap();
+        let mount = |then: &str| {
+            let mut command = Command::new("unshare");
+            command.args(["--map-root-user", "--mount", "sh", "-c"]);
+            command.arg(format!("mount -t tmpfs -o size={size},mode=700 none \"$0\" && {then}")).arg(self.state());
+            command
+        };
+        if !mount("true").into_std().status().is_ok_and(|status| status.success()) {
+            eprintln!("skipped: no file system can be mounted here");
+            return None;
+        }
+        let mut command = mount("exec \"$@\"");
+        command.arg(env!("CARGO_BIN_EXE_runner-poll"));
+        Some(self.spawn(command, &[]))
+    }
+
+    fn spawn(&self, mut command: Command, args: &[&str]) -> Poll {
         let stderr =
             std::fs::OpenOptions::new().create(true).append(true).open(self.dir.path().join("stderr")).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_runner-poll"));
-        command.arg("--config").arg(self.config()).arg("--state-dir").arg(self.dir.path().join("state")).args(args);
+        command.arg("--config").arg(self.config()).arg("--state-dir").arg(self.state()).args(args);
         command.env("LOG_LEVEL", "debug,hyper_util=info,reqwest=info");
         for name in ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {
             command.env_remove(name);
@@ -58,7 +79,11 @@ impl Place {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr).kill_on_drop(true);
         let mut child = command.spawn().unwrap();
         let lines = Some(BufReader::new(child.stdout.take().unwrap()).lines());
-        Poll { child, lines, log: self.dir.path().join("stderr") }
+        Poll { child, lines, log: self.dir.path().join("stderr"), state: self.state() }
+    }
+
+    fn state(&self) -> PathBuf {
+        self.dir.path().join("state")
     }
 
     /// Waits until `ready` holds; looks whenever something changes in `dir`.
@@ -82,6 +107,7 @@ pub(crate) struct Poll {
     pub(crate) child: Child,
     lines: Option<Lines<BufReader<ChildStdout>>>,
     log: PathBuf,
+    state: PathBuf,
 }
 
 impl Poll {
@@ -103,6 +129,12 @@ impl Poll {
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_raw(self.child.id().unwrap().try_into().unwrap()).unwrap();
         rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// The state directory as the process sees it.
+    pub(crate) fn state(&self) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.child.id().unwrap()));
+        root.join(self.state.strip_prefix("/").unwrap())
     }
 
     pub(crate) fn close_stdout(&mut self) {

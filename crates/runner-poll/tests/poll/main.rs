@@ -1,0 +1,34 @@
+//! runner-poll as a process against a fake GitLab.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod asks;
+mod health;
+mod reloads;
+mod renews;
+mod state;
+mod stops;
+mod support;
+mod takes;
+
+use fake_gitlab::{FakeGitlab, JobSpec};
+
+use crate::support::{Place, config};
+
+const REQUEST: &str = "/api/v4/jobs/request";
+
+async fn gitlab() -> FakeGitlab {
+    FakeGitlab::start().await.unwrap()
+}
+
+fn one_runner(gitlab: &FakeGitlab, head: &str, lines: &str) -> Place {
+    Place::new(&config(gitlab.url(), head, &[("k8s", gitlab.runner_token(), lines)]))
+}
+
+async fn enqueue(gitlab: &FakeGitlab, count: usize) -> Vec<u64> {
+    let mut ids = Vec::new();
+    for _ in 0..count {
+        ids.push(gitlab.enqueue(JobSpec::default()).await.unwrap());
+    }
+    ids
+}

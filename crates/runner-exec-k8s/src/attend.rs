@@ -197,11 +197,16 @@ impl Attend<'_> {
             return Some(outcome.into());
         }
         // The helper has seen its neighbour go; why, Kubernetes will say in a moment.
-        let why = at.last.as_deref().and_then(|pod| status::terminated(pod, "build"));
+        let pod = at.last.as_deref();
+        let why = if pod.is_some_and(status::is_leaving) {
+            Some(status::why_lost(pod, self.namespace, &self.name))
+        } else {
+            pod.and_then(|pod| status::terminated(pod, "build")).map(Verdict::system)
+        };
         if why.is_none() {
             at.end_within(CATCH_UP, outcome.into());
         }
-        why.map(Verdict::system)
+        why
     }
 
     async fn take(&mut self, frame: Frame, at: &mut Progress) -> Result<(), Closed> {

@@ -48,6 +48,11 @@ pub(crate) fn outcome(pod: &Pod) -> Option<Outcome> {
     serde_json::from_str(terminated.message.as_deref()?).ok()
 }
 
+/// Whether all of the pod ends, not one of its containers: it is being deleted, or its node has ended it.
+pub(crate) fn is_leaving(pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_some() || pod.status.as_ref().is_some_and(|status| status.reason.is_some())
+}
+
 /// Why a pod stopped without a result: the most precise reason that Kubernetes gives.
 pub(crate) fn why_lost(pod: Option<&Pod>, namespace: &str, name: &str) -> Verdict {
     let Some(pod) = pod else { return Verdict::system(format!("pod \"{namespace}/{name}\" is deleted")) };

@@ -84,7 +84,17 @@ pub(crate) async fn serve(door: Door) -> Result<u8, HelperError> {
     });
     let (read, write) = io::pipe().map_err(doing("make a pipe"))?;
     let output = pipe::Receiver::from_owned_fd(read.into()).map_err(doing("make a pipe"))?;
-    let mut room = Room { shell, reaper, output, write, to_drive, deaf: false, running: None, buffer: vec![0; CHUNK] };
+    let mut room = Room {
+        shell,
+        reaper,
+        output,
+        write,
+        to_drive,
+        deaf: false,
+        leaving: false,
+        running: None,
+        buffer: vec![0; CHUNK],
+    };
     loop {
         tokio::select! {
             order = orders.recv() => match order {
@@ -105,6 +115,7 @@ pub(crate) async fn serve(door: Door) -> Result<u8, HelperError> {
                 room.report(&Report::Output(room.buffer[..n].to_vec())).await;
             }
             _ = terminate.recv() => {
+                room.leaving = true;
                 room.end_all(GRACE).await?;
                 return Ok(128 + 15);
             }
@@ -130,6 +141,8 @@ struct Room {
     to_drive: OwnedWriteHalf,
     /// Drive listens no more.
     deaf: bool,
+    /// The container is being ended: that a script ends now is not the script's doing, and drive is not told that it is.
+    leaving: bool,
     running: Option<Child>,
     buffer: Vec<u8>,
 }
@@ -149,7 +162,9 @@ impl Room {
     async fn ended(&mut self, end: End) -> Result<(), HelperError> {
         self.running = None;
         self.drain().await?;
-        self.report(&Report::Ended(end)).await;
+        if !self.leaving {
+            self.report(&Report::Ended(end)).await;
+        }
         Ok(())
     }
 

@@ -171,4 +171,8 @@ fn serve_passes_a_term_on() {
     kill_process(Pid::from_child(&pod.serve), Signal::TERM).unwrap();
     assert_eq!(wait(&mut pod.serve).code(), Some(143));
     pod.wait_for_log("\ngot TERM\n");
+    // Its exit code 5 is not the job's: the script did not end by itself.
+    let result = pod.result();
+    assert!(result.container_lost, "{result:?}");
+    assert_eq!(result.exit_code, None, "{result:?}");
 }

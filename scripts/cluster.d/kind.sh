@@ -3,11 +3,11 @@ name=runner-tools
 kubeconfig=$cache/kind.kubeconfig
 
 provider_up() {
-    need docker kind kubectl
-    mkdir -p "$cache"
+    provider_possible
+    mkdir -p "$cache/kind-audit"
     if ! kind get clusters 2>/dev/null | grep -qx "$name"; then
         # Paths in the configuration are relative to it.
-        (cd "$files/config" && sed "s|@LOG_MAX_SIZE@|$log_max_size|" kind.yaml |
+        (cd "$files/config" && sed "s|@LOG_MAX_SIZE@|$log_max_size|; s|@AUDIT@|$cache/kind-audit|" kind.yaml |
             kind create cluster --name "$name" --config - --kubeconfig "$kubeconfig" --wait 120s)
     fi
     kind get kubeconfig --name "$name" >"$kubeconfig"
@@ -41,5 +41,12 @@ provider_exec() {
 }
 
 provider_kubeconfig() { echo "$kubeconfig"; }
+
+provider_audit_log() { echo "$cache/kind-audit/audit.log"; }
+
+provider_possible() {
+    need docker kind kubectl
+    docker info >/dev/null || fail "docker does not answer"
+}
 
 provider_kill() { fail "\`kill\` is for the local provider: use \`docker exec $name-control-plane\`"; }

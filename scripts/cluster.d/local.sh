@@ -13,8 +13,7 @@ pki=$dir/pki
 . "$files/holder.sh"
 
 provider_up() {
-    [ "$(id -u)" -eq 0 ] || fail "the local provider needs root"
-    need nsenter unshare setsid flock ip openssl
+    provider_possible
     mkdir -p "$cache"
     exec 9>"$cache/lock"
     flock 9
@@ -77,6 +76,15 @@ provider_exec() {
 }
 
 provider_kubeconfig() { echo "$pki/admin.kubeconfig"; }
+
+provider_audit_log() { echo "$dir/log/audit.log"; }
+
+provider_possible() {
+    [ "$(id -u)" -eq 0 ] || fail "the local provider needs root"
+    need nsenter unshare setsid flock ip openssl apt-get dpkg-deb
+    [ -x "$built/kubelet" ] || need go
+    unshare --net --mount true 2>/dev/null || fail "this machine lets nobody make namespaces"
+}
 
 provider_kill() {
     case " $components " in *" $1 "*) ;; *) fail "no component \`$1\`: one of $components" ;; esac

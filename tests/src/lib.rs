@@ -3,13 +3,15 @@
 //! The programs are taken from the folder above the test's own executable, so `cargo build --workspace --bins` must have run;
 //! `scripts/test` does that.
 
+pub mod cluster;
 mod pipe;
 mod programs;
 mod report;
 pub mod trace;
 mod world;
 
+pub use cluster::Cluster;
 pub use pipe::{Pipe, Tool};
 pub use programs::{Finished, command, program, run_with_input};
 pub use report::Report;
-pub use world::{PATIENCE, World, WorldBuilder, is_empty, runner_table};
+pub use world::{BUILD_IMAGE, PATIENCE, World, WorldBuilder, is_empty};

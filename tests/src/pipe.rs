@@ -50,13 +50,22 @@ impl Pipe {
 
     /// Waits until all three have ended; their exit codes, 128 + n where signal n ended one.
     pub async fn wait(&mut self) -> [i32; 3] {
+        let mut codes = [0; 3];
+        for tool in [Tool::Poll, Tool::Exec, Tool::Trace] {
+            codes[tool as usize] = self.wait_for(tool).await;
+        }
+        codes
+    }
+
+    /// Waits until one program has ended; its exit code, 128 + n where signal n ended it.
+    pub async fn wait_for(&mut self, tool: Tool) -> i32 {
         let began = Instant::now();
+        let child = &mut self.children[tool as usize];
         loop {
-            let codes = self.children.each_mut().map(|child| child.try_wait().expect("a child can be waited for"));
-            if let [Some(poll), Some(exec), Some(trace)] = codes {
-                return [poll, exec, trace].map(code);
+            if let Some(status) = child.try_wait().expect("a child can be waited for") {
+                return code(status);
             }
-            assert!(began.elapsed() < PATIENCE, "the pipe does not end: {codes:?}");
+            assert!(began.elapsed() < PATIENCE, "{tool:?} does not end");
             // The standard library has no event for the end of a child that can be awaited; this bounds nothing.
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

@@ -7,8 +7,9 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
 use fake_gitlab::FakeGitlab;
-use fake_kube::FakeKube;
 use tempfile::TempDir;
+
+use crate::cluster::Cluster;
 
 /// Longest part of one file that is printed.
 const TAIL: usize = 8 * 1024;
@@ -47,7 +48,7 @@ impl Report {
 
     /// Prints everything on standard error, where the test harness shows it.
     #[expect(clippy::print_stderr, reason = "the test harness captures and shows it")]
-    pub(crate) fn print(&self, world: &Path, gitlab: &FakeGitlab, kube: &FakeKube) {
+    pub(crate) fn print(&self, world: &Path, gitlab: &FakeGitlab, kube: &Cluster) {
         let mut text = String::new();
         for command in &*self.commands.lock().unwrap_or_else(PoisonError::into_inner) {
             let _ = writeln!(text, "$ {command}");
@@ -62,12 +63,7 @@ impl Report {
             let _ =
                 writeln!(text, "gitlab: {:?} {} {} {}", request.status, request.method, request.path, request.query);
         }
-        for request in kube.requests().iter().rev().take(40).rev() {
-            let _ = writeln!(text, "kube: {} {} {} {}", request.status, request.method, request.path, request.query);
-        }
-        for pod in kube.pods() {
-            let _ = writeln!(text, "pod: {}", tail(&format!("{pod:?}")));
-        }
+        let _ = writeln!(text, "{}", kube.describe());
         eprintln!("{text}");
     }
 }

@@ -8,19 +8,23 @@ use fake_gitlab::{FakeGitlab, JobReport, JobSpec};
 use fake_kube::FakeKube;
 use tempfile::TempDir;
 
+use crate::cluster::{self, Cluster, RealCluster, Share};
 use crate::pipe::Pipe;
 use crate::programs::{command, program};
 use crate::report::Report;
 
 /// Nothing in a test takes this long unless it hangs.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Image of jobs that name none: bash, git and what every Debian system has. To fake-kube an image is but a name.
+pub const BUILD_IMAGE: &str = "localhost/build:1";
 
 /// One test's world. When the test fails, dropping it prints what every part of it has seen.
 pub struct World {
     /// The GitLab.
     pub gitlab: FakeGitlab,
     /// The cluster.
-    pub kube: FakeKube,
+    pub kube: Cluster,
     report: Report,
     dir: TempDir,
 }
@@ -28,7 +32,9 @@ pub struct World {
 /// What a world may differ in.
 pub struct WorldBuilder {
     gitlab: fake_gitlab::Builder,
-    kube: fake_kube::Builder,
+    /// Changes that only fake-kube understands.
+    fake: Option<fake_kube::Builder>,
+    share: Share,
     head: String,
     runner: String,
     kubernetes: String,
@@ -44,10 +50,9 @@ impl World {
     pub fn builder() -> WorldBuilder {
         // Long polling: a job is handed out when it is there, not at the next round.
         let gitlab = FakeGitlab::builder().trace_interval(1).long_poll(Duration::from_secs(5));
-        let bin_dir = program("runner-helper").parent().expect("a program lies in a folder").to_owned();
-        let kube = FakeKube::builder().bin_dir(bin_dir);
         let head = "concurrent = 20\ncheck_interval = 1\n".to_owned();
-        WorldBuilder { gitlab, kube, head, runner: String::new(), kubernetes: String::new() }
+        let (runner, kubernetes) = (String::new(), String::new());
+        WorldBuilder { gitlab, fake: None, share: Share::WithOthers, head, runner, kubernetes }
     }
 
     /// A path in the world's own folder.
@@ -118,9 +123,24 @@ impl World {
 
     /// Waits until no pod and no Secret is left in the cluster.
     pub async fn cluster_is_empty(&self) {
-        let empty = |pods: &[serde_json::Value]| pods.is_empty() && self.kube.objects("secrets").is_empty();
-        let waiting = tokio::time::timeout(PATIENCE, self.kube.wait_for_pods(empty));
-        assert!(waiting.await.is_ok(), "pods or Secrets are left: {:?}", self.kube.objects("secrets"));
+        let empty = async {
+            self.kube.wait_for_pods(<[_]>::is_empty).await;
+            // The collector follows the pods' end; there is nothing to wait for but its work.
+            while !self.kube.secrets().await.is_empty() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let waited = tokio::time::timeout(PATIENCE, empty).await;
+        assert!(waited.is_ok(), "left: {:#?} {:#?}", self.kube.pods().await, self.kube.secrets().await);
+    }
+
+    /// A `[[runners]]` entry for this GitLab and this cluster, with further keys for its two tables.
+    pub fn runner_table(&self, name: &str, token: &str, runner: &str, kubernetes: &str) -> String {
+        let (url, namespace) = (self.gitlab.url(), self.kube.namespace());
+        format!(
+            "[[runners]]\nname = \"{name}\"\nurl = \"{url}\"\ntoken = \"{token}\"\nexecutor = \"kubernetes\"\n{runner}\
+             [runners.kubernetes]\nnamespace = \"{namespace}\"\nimage = \"{BUILD_IMAGE}\"\n{kubernetes}"
+        )
     }
 
     /// Writes `config.toml` anew.
@@ -144,9 +164,15 @@ impl WorldBuilder {
         self
     }
 
-    /// Changes the cluster.
+    /// Changes the fake cluster; such a test cannot run on a real one.
     pub fn kube(mut self, change: impl FnOnce(fake_kube::Builder) -> fake_kube::Builder) -> Self {
-        self.kube = change(self.kube);
+        self.fake = Some(change(self.fake.unwrap_or_else(FakeKube::builder)));
+        self
+    }
+
+    /// No other test uses the cluster meanwhile: for those that break parts of it.
+    pub fn alone(mut self) -> Self {
+        self.share = Share::Alone;
         self
     }
 
@@ -168,26 +194,28 @@ impl WorldBuilder {
         self
     }
 
-    /// Starts the fakes and writes the files.
+    /// Starts the servers and writes the files.
     pub async fn start(self) -> World {
         let dir = tempfile::Builder::new().prefix("pipe-").tempdir().expect("a folder for the test");
-        let gitlab = self.gitlab.start().await.expect("fake-gitlab starts");
-        let kube = self.kube.start().await.expect("fake-kube starts");
-        kube.write_kubeconfig(dir.path().join("kubeconfig")).expect("the kubeconfig can be written");
+        let kube = match std::env::var_os(cluster::KUBECONFIG) {
+            Some(_) if self.fake.is_some() => panic!("this test needs fake-kube"),
+            Some(kubeconfig) => Cluster::Real(RealCluster::start(kubeconfig.into(), self.share).await),
+            None => Cluster::Fake(start_fake(self.fake.unwrap_or_else(FakeKube::builder)).await),
+        };
+        let gitlab = self.gitlab.listen(format!("{}:0", kube.address()));
+        let gitlab = gitlab.start().await.expect("fake-gitlab starts");
+        kube.write_kubeconfig(&dir.path().join("kubeconfig"));
         let world = World { gitlab, kube, report: Report::default(), dir };
-        let runner = runner_table(&world.gitlab, "first", world.gitlab.runner_token(), &self.runner, &self.kubernetes);
+        let runner = world.runner_table("first", world.gitlab.runner_token(), &self.runner, &self.kubernetes);
         world.write_config(&(self.head + &runner));
         world
     }
 }
 
-/// A `[[runners]]` entry.
-pub fn runner_table(gitlab: &FakeGitlab, name: &str, token: &str, keys: &str, kubernetes: &str) -> String {
-    let url = gitlab.url();
-    format!(
-        "[[runners]]\nname = \"{name}\"\nurl = \"{url}\"\ntoken = \"{token}\"\nexecutor = \"kubernetes\"\n{keys}\
-         [runners.kubernetes]\nnamespace = \"ci\"\nimage = \"build:1\"\n{kubernetes}"
-    )
+/// Its containers find runner-helper beside the programs under test.
+async fn start_fake(builder: fake_kube::Builder) -> FakeKube {
+    let bin_dir = program("runner-helper").parent().expect("a program lies in a folder").to_owned();
+    builder.bin_dir(bin_dir).start().await.expect("fake-kube starts")
 }
 
 /// Whether a folder has no entries, or is not there.

@@ -25,7 +25,7 @@ fn payload(script: &[&str]) -> Value {
 fn exec(world: &World, args: &[&str], input: &str) -> Finished {
     let mut exec = command("runner-exec-k8s");
     exec.env("HOME", world.path(".")).args(["--kubeconfig", world.path("kubeconfig").to_str().unwrap()]);
-    run_with_input(exec.args(["--image", "build:1"]).args(args), input)
+    run_with_input(exec.args(["--image", tests::BUILD_IMAGE, "--namespace", world.kube.namespace()]).args(args), input)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -109,7 +109,13 @@ async fn a_dry_run_prints_manifests_without_secrets() {
     let world = World::start().await;
     let input = format!("{}\n", payload(&["echo hello"]));
     let shown = exec(&world, &["--dry-run"], &input).expect(0);
-    for text in ["kind: Secret", "kind: Pod", "namespace: default", "image: build:1", "[redacted]"] {
+    for text in [
+        "kind: Secret",
+        "kind: Pod",
+        &format!("namespace: {}", world.kube.namespace()),
+        "image: localhost/build:1",
+        "[redacted]",
+    ] {
         assert!(shown.stdout.contains(text), "{text:?} is missing in\n{}", shown.stdout);
     }
     for secret in ["glcbt-64_not-a-real-token", "s3cret-value-42"] {
@@ -126,7 +132,7 @@ async fn a_dry_run_prints_manifests_without_secrets() {
         let mut kubectl = std::process::Command::new("kubectl");
         kubectl.env("KUBECONFIG", world.path("kubeconfig")).env("HOME", world.path("."));
         // Without validation: the fake cluster has no schemas to download.
-        let args = ["apply", "--dry-run=client", "--validate=false", "-f", "-"];
+        let args = ["create", "--dry-run=client", "--validate=false", "-f", "-"];
         let accepted = run_with_input(kubectl.args(args), &shown.stdout).expect(0);
         assert!(accepted.stdout.contains("pod/runner-project-7-job-42 created (dry run)"), "{}", accepted.stdout);
     }
@@ -156,5 +162,5 @@ async fn a_job_that_is_finished_is_not_run_again() {
     let mut exec = world.command("runner-exec-k8s");
     let done = run_with_input(exec.args(["--format", "ndjson"]), &taken).expect(0);
     assert!(!done.stdout.contains("\"open\""), "{}", done.stdout);
-    assert_eq!(world.kube.pods().len(), 0);
+    assert_eq!(world.kube.pods().await.len(), 0);
 }

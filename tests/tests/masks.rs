@@ -39,7 +39,7 @@ async fn no_token_is_in_a_pod_or_on_a_command_line() {
     let id = world.gitlab.enqueue(spec.masked("SECRET", "s3cret-value-42")).await.unwrap();
     world.log_shows(id, "begun").await;
     let token = world.gitlab.payload(id).unwrap()["token"].as_str().unwrap().to_owned();
-    let pods = format!("{:?}", world.kube.pods());
+    let pods = format!("{:?}", world.kube.pods().await);
     let mut lines = String::new();
     for tool in [tests::Tool::Poll, tests::Tool::Exec, tests::Tool::Trace] {
         for file in ["cmdline", "environ"] {

@@ -4,7 +4,7 @@
 
 use fake_gitlab::{Fault, JobSpec, JobStatus};
 use rustix::process::Signal;
-use tests::{Finished, Tool, World, run_with_input, trace};
+use tests::{Finished, Tool, World, run_with_input};
 
 /// Runs a tool to its end with an empty standard input.
 fn run(world: &World, tool: &str, args: &[&str]) -> Finished {
@@ -117,58 +117,15 @@ async fn a_cluster_that_refuses_us_ends_the_pipe_and_keeps_the_job() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_image_that_cannot_be_pulled_is_named() {
-    let world = World::builder().kube(|kube| kube.image_error("missing:1", "ErrImagePull")).start().await;
-    let _pipe = world.pipe();
-    let job = world.run(JobSpec::script(["true"]).image("missing:1")).await;
-    assert_eq!(job.status, JobStatus::Failed);
-    assert_eq!(job.failure_reason.as_deref(), Some("runner_configuration_error"));
-    let log = trace::text(&world.gitlab.trace(job.id));
-    assert!(log.contains("missing:1") && log.contains("image pull failed"), "{log}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_next_pull_policy_is_tried() {
-    let world = World::builder()
-        .kubernetes("pull_policy = [\"always\", \"if-not-present\"]")
-        .kube(|kube| kube.image_error("missing:1", "ErrImagePull"))
-        .start()
-        .await;
-    let _pipe = world.pipe();
-    let job = world.run(JobSpec::script(["true"]).image("missing:1")).await;
-    assert_eq!(job.status, JobStatus::Failed);
-    let log = trace::text(&world.gitlab.trace(job.id));
-    for line in [
-        "WARNING: Failed to pull image \"missing:1\" for container \"build\" with policy \"Always\"",
-        "Attempt #2: Trying \"IfNotPresent\" pull policy for \"missing:1\" image for container \"build\"",
-    ] {
-        assert!(log.contains(line), "{line:?} is missing in\n{log}");
-    }
-    world.cluster_is_empty().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_pod_that_no_node_takes_says_why() {
-    let world = World::builder()
-        .kubernetes("poll_timeout = 1")
-        .kube(|kube| kube.unschedulable("0/3 nodes are available: 3 Insufficient cpu"))
-        .start()
-        .await;
-    let _pipe = world.pipe();
-    let job = world.run(JobSpec::script(["true"])).await;
-    assert_eq!(job.failure_reason.as_deref(), Some("runner_system_failure"));
-    let log = trace::text(&world.gitlab.trace(job.id));
-    assert!(log.contains("timed out waiting for pod to start") && log.contains("3 Insufficient cpu"), "{log}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_registered_runner_takes_jobs() {
     let world = World::start().await;
     std::fs::remove_file(world.config()).unwrap();
     let token = world.gitlab.runner_token().to_owned();
     let mut register = world.command("runner-register");
     register.env("CI_SERVER_TOKEN", &token).args(["--non-interactive", "--url", world.gitlab.url(), "--name", "mine"]);
-    register.args(["--executor", "kubernetes", "--kubernetes-image", "build:1", "--kubernetes-namespace", "ci"]);
+    register
+        .args(["--executor", "kubernetes", "--kubernetes-image", tests::BUILD_IMAGE])
+        .args(["--kubernetes-namespace", world.kube.namespace()]);
     let done = run_with_input(&mut register, "").expect(0);
     assert!(!(done.stdout + &done.stderr).contains(&token));
     let pipe = world.pipe();

@@ -92,11 +92,9 @@ async fn each_line_has_its_time_and_stream() {
 async fn the_log_is_live() {
     let world = World::start().await;
     let _pipe = world.pipe();
-    let gate = world.path("gate");
-    let script = format!("until [ -e {} ]; do sleep 0.05; done", gate.display());
-    let id = world.gitlab.enqueue(JobSpec::script(["echo first".to_owned(), script])).await.unwrap();
-    world.log_shows(id, "first").await;
+    let id = world.gitlab.enqueue(JobSpec::script(["echo first", "sleep 600"])).await.unwrap();
+    world.log_shows(id, "first\n").await;
     assert_eq!(world.gitlab.job(id).unwrap().status, JobStatus::Running);
-    std::fs::write(gate, "").unwrap();
-    assert_eq!(world.finished(id).await.status, JobStatus::Success);
+    std::fs::write(world.job_folder(id).join("cancel"), "").unwrap();
+    assert_eq!(world.finished(id).await.status, JobStatus::Failed, "it was stopped");
 }

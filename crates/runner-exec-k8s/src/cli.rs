@@ -47,9 +47,8 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "NAME")]
     pub(crate) namespace: Option<String>,
 
-    /// Image of the helper container, in place of the runner's
-    #[arg(long, env = "RUNNER_HELPER_IMAGE", value_name = "IMAGE")]
-    pub(crate) helper_image: Option<String>,
+    #[command(flatten)]
+    pub(crate) pods: PodArgs,
 
     #[command(flatten)]
     pub(crate) bare: Bare,
@@ -74,6 +73,28 @@ pub(crate) struct Bare {
     /// Image of jobs that name none [default: the runner's]
     #[arg(long, value_name = "IMAGE")]
     pub(crate) image: Option<String>,
+}
+
+/// What the tool says of every pod, whatever the runner's configuration.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct PodArgs {
+    /// Image of the helper container, in place of the runner's
+    #[arg(long, env = "RUNNER_HELPER_IMAGE", value_name = "IMAGE")]
+    pub(crate) helper_image: Option<String>,
+
+    /// How the helper's program comes into the build container
+    #[arg(long, env = "RUNNER_INJECT", value_enum, value_name = "HOW", default_value_t)]
+    pub(crate) inject: Inject,
+}
+
+/// How the helper's program comes into the build container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Inject {
+    /// The image's own shell waits for it
+    #[default]
+    Shell,
+    /// An init container brings it: for images whose shell is not `sh`; a second slower
+    InitContainer,
 }
 
 /// What standard output carries.

@@ -51,7 +51,7 @@ pub(crate) async fn print(args: Cli) -> anyhow::Result<Exit> {
 
 fn manifests(args: &Cli, job: &Job) -> Result<String, String> {
     let host_name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let plan = plan_pod(job, 0, &PullChoice::default(), &host_name, args.helper_image.as_deref());
+    let plan = plan_pod(job, 0, &PullChoice::default(), &host_name, &args.pods);
     let plan = plan.map_err(|refusal| format!("job {}: {}", job.key, refusal.message))?;
     let mut yaml = String::new();
     let secrets = plan.early_secrets.into_iter().chain(plan.secret_parts).chain([plan.secret]);

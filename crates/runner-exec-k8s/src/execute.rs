@@ -344,7 +344,7 @@ impl Execution<'_> {
     }
 
     fn plan(&self, attempt: u32, policies: &PullChoice) -> Result<PodPlan, Refusal> {
-        plan_pod(self.job, attempt, policies, &self.world.host_name, self.world.helper_image.as_deref())
+        plan_pod(self.job, attempt, policies, &self.world.host_name, &self.world.pods)
     }
 
     async fn cluster(&self, namespace: &str) -> anyhow::Result<(crate::client::Cluster, Objects)> {

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use runner_core::failure::FailureReason;
 
+use crate::cli::PodArgs;
 use crate::job::Job;
 use crate::pod::{Files, PodInput, PodPlan, PullChoice, Refusal, patch_paths, plan};
 
@@ -13,7 +14,7 @@ pub(crate) fn plan_pod(
     attempt: u32,
     policies: &PullChoice,
     via: &str,
-    helper_image: Option<&str>,
+    args: &PodArgs,
 ) -> Result<PodPlan, Refusal> {
     let files = &read(job).map_err(|message| Refusal {
         reason: FailureReason::RunnerConfigurationError,
@@ -22,20 +23,7 @@ pub(crate) fn plan_pod(
     })?;
     let Job { line, payload, runner, variables, flags, owner, .. } = job;
     let replay = job.replay.as_deref();
-    plan(&PodInput {
-        line,
-        payload,
-        runner,
-        variables,
-        flags,
-        owner,
-        attempt,
-        replay,
-        policies,
-        via,
-        helper_image,
-        files,
-    })
+    plan(&PodInput { line, payload, runner, variables, flags, owner, attempt, replay, policies, via, args, files })
 }
 
 fn read(job: &Job) -> Result<Files, String> {

@@ -35,6 +35,8 @@ use runner_core::flags::Flags;
 use runner_core::job::{JobLine, Payload};
 use runner_core::variables::Variables;
 
+use crate::cli::{Inject, PodArgs};
+pub(crate) use containers::INSTALL;
 use environment::EarlySecret;
 pub(crate) use images::check_executor_options;
 pub(crate) use notes::Refusal;
@@ -76,8 +78,8 @@ pub(crate) struct PodInput<'a> {
     pub(crate) policies: &'a PullChoice,
     /// The executor's host name, for the log.
     pub(crate) via: &'a str,
-    /// `--helper-image`.
-    pub(crate) helper_image: Option<&'a str>,
+    /// What the command line says of every pod.
+    pub(crate) args: &'a PodArgs,
     /// Contents of the files that line and configuration name.
     pub(crate) files: &'a Files,
 }
@@ -168,11 +170,16 @@ fn assemble(input: &PodInput<'_>, config: &Kubernetes, notes: &mut Vec<Note>) ->
 
     let credentials = credentials::of_job(input, config, notes);
     let (deadline, environment_notes) = deadline(input);
+    let init = match input.args.inject {
+        Inject::Shell => None,
+        Inject::InitContainer => Some(vec![containers::install(&draft, images::helper_image(input, config), notes)?]),
+    };
     let spec = PodSpec {
         active_deadline_seconds: deadline,
         affinity: placement::affinity(&config.affinity),
         automount_service_account_token: config.automount_service_account_token,
         containers,
+        init_containers: init,
         dns_config: config.dns_config.as_ref().map(network::dns_config),
         dns_policy: config.dns_policy.and_then(network::dns_policy),
         host_aliases: network::host_aliases(config, services::host_names(&services)?),
@@ -230,6 +237,9 @@ fn pull_policies(
     let wanted = input.payload.image.as_ref().map(|image| image.pull_policy.as_slice()).unwrap_or_default();
     let mut pull = PullPolicies::default();
     pull.add(containers::HELPER, wanted, config)?;
+    if input.args.inject == Inject::InitContainer {
+        pull.add(containers::INSTALL, wanted, config)?;
+    }
     pull.add(containers::BUILD, wanted, config)?;
     for service in services {
         pull.add(&service.name, &service.pull_policy, config)?;

@@ -18,7 +18,7 @@ use runner_core::job::JobLine;
 use runner_core::line::{Line, encode, encode_end};
 use tokio::task::JoinSet;
 
-use crate::cli::{Cli, Format};
+use crate::cli::{Cli, Format, PodArgs};
 use crate::client::{Cluster, Clusters};
 use crate::execute::execute;
 use crate::intake::Intake;
@@ -40,7 +40,7 @@ pub(crate) struct World {
     pub(crate) format: Format,
     pub(crate) watcher: Watcher,
     pub(crate) host_name: String,
-    pub(crate) helper_image: Option<String>,
+    pub(crate) pods: PodArgs,
     watches: Watches,
     /// A name for this run of the tool.
     run: String,
@@ -76,7 +76,7 @@ pub(crate) async fn run(args: Cli, signals: Signals) -> anyhow::Result<Exit> {
         format: args.format(),
         watcher: Watcher::new().context("watching files").exit(Exit::Io)?,
         host_name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        helper_image: args.helper_image.clone(),
+        pods: args.pods.clone(),
         watches: Watches::default(),
         run: run_name(),
         state,

@@ -4,6 +4,7 @@ use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod}
 use runner_core::frame::Outcome;
 
 use crate::follow::HELPER;
+use crate::pod::INSTALL;
 use crate::verdict::Verdict;
 
 /// The line, and the conditions below it, that tell what a pod is waiting for; empty once it runs.
@@ -79,7 +80,7 @@ pub(crate) fn why_lost(pod: Option<&Pod>, namespace: &str, name: &str) -> Verdic
     if pod.metadata.deletion_timestamp.is_some() {
         return Verdict::system(format!("pod \"{namespace}/{name}\" is being deleted"));
     }
-    for container in [HELPER, "build"] {
+    for container in [INSTALL, HELPER, "build"] {
         if let Some(message) = terminated(pod, container) {
             return Verdict::system(message);
         }
@@ -88,8 +89,11 @@ pub(crate) fn why_lost(pod: Option<&Pod>, namespace: &str, name: &str) -> Verdic
 }
 
 fn ended(pod: &Pod) -> impl Iterator<Item = (&ContainerStatus, &ContainerStateTerminated)> {
-    let statuses = pod.status.iter().flat_map(|s| s.container_statuses.iter().flatten());
-    statuses.filter_map(|status| Some((status, status.state.as_ref()?.terminated.as_ref()?)))
+    let statuses =
+        pod.status.iter().flat_map(|s| s.container_statuses.iter().chain(&s.init_container_statuses).flatten());
+    let ended = statuses.filter_map(|status| Some((status, status.state.as_ref()?.terminated.as_ref()?)));
+    // An init container that has done its work is no news.
+    ended.filter(|(status, terminated)| status.name != INSTALL || terminated.exit_code != 0)
 }
 
 fn describe(container: &str, terminated: &ContainerStateTerminated) -> String {

@@ -30,7 +30,7 @@ impl Shell {
     /// Starts `run` with stdin at end of file, stdout and stderr both to `output`.
     pub(crate) fn start(&mut self, reaper: &Reaper, run: Run, output: &PipeWriter) -> io::Result<Child> {
         let executable = |shell: &&PathBuf| rustix::fs::access(*shell, Access::EXEC_OK).is_ok();
-        let shell = run.shells.iter().find(executable).ok_or_else(|| io::Error::other("shell not found"))?;
+        let shell = run.shells.iter().find(executable).ok_or_else(|| no_shell(&run.shells))?;
         let mut text = File::from(memory(&run.name)?);
         let fd = self.script.as_raw_fd();
         // The shell has opened the script by itself; what it starts need not have it.
@@ -47,6 +47,11 @@ impl Shell {
         rustix::io::fcntl_setfd(&self.script, FdFlags::CLOEXEC)?;
         child
     }
+}
+
+fn no_shell(tried: &[PathBuf]) -> io::Error {
+    let tried: Vec<_> = tried.iter().map(|path| path.to_string_lossy()).collect();
+    io::Error::other(format!("shell not found: the image has none of {}", tried.join(", ")))
 }
 
 /// A file in memory. Old kernels do not know that it may be marked as never executable.

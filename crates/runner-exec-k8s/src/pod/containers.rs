@@ -12,9 +12,12 @@ use serde_json::Value;
 use super::resources::Owner;
 use super::volumes::{self, Role};
 use super::{Draft, Note, Refusal, security};
+use crate::cli::Inject;
 
 /// Name of the container whose log is the job's.
 pub(crate) const HELPER: &str = "helper";
+/// Name of the init container that puts the helper's program into the shared folder.
+pub(crate) const INSTALL: &str = "install";
 /// Name of the container that runs the user's scripts.
 pub(crate) const BUILD: &str = "build";
 
@@ -42,6 +45,19 @@ pub(super) fn helper(draft: &Draft<'_>, image: String, notes: &mut Vec<Note>) ->
     })
 }
 
+/// `runner-helper install` as the helper's user, for a build container whose image has no `sh` to wait for the program.
+pub(super) fn install(draft: &Draft<'_>, image: String, notes: &mut Vec<Note>) -> Result<Container, Refusal> {
+    let own = draft.config.helper_container_security_context.as_ref();
+    let to = format!("{}/runner-helper", volumes::SHARE);
+    Ok(Container {
+        command: Some(["runner-helper", "install", "--to", &to].map(str::to_owned).to_vec()),
+        resources: draft.resources.of(Owner::Helper),
+        security_context: Some(security::container_context(draft.config, INSTALL, own, "", notes)?),
+        lifecycle: None,
+        ..frame(draft, INSTALL, image, Role::Install)
+    })
+}
+
 /// The image's own shell, which becomes `runner-helper serve` as soon as the helper has put its binary into the shared folder.
 ///
 /// It has no environment from us: variables travel with the job, so that a pod can be made before its job is known.
@@ -49,13 +65,16 @@ pub(super) fn build(draft: &Draft<'_>, image: String, notes: &mut Vec<Note>) -> 
     let wanted = draft.input.payload.image.as_ref();
     let own = draft.config.build_container_security_context.as_ref();
     let user = wanted.map(|image| job_user(draft, &image.executor_opts)).unwrap_or_default();
-    let shell = vec!["sh".to_owned(), "-c".to_owned(), wait_and_serve()];
-    // An image with a wrapper as its entrypoint gets the shell as the wrapper's arguments; `[""]` is how jobs take it away.
+    let start = match draft.input.args.inject {
+        Inject::Shell => vec!["sh".to_owned(), "-c".to_owned(), wait_and_serve()],
+        Inject::InitContainer => serve(),
+    };
+    // An image with a wrapper as its entrypoint gets that as the wrapper's arguments; `[""]` is how jobs take it away.
     let (command, args) = match wanted.map(|image| image.entrypoint.as_slice()) {
-        _ if !draft.input.flags.is_on("FF_KUBERNETES_HONOR_ENTRYPOINT") => (Some(shell), None),
-        Some([only]) if only.is_empty() => (Some(shell), None),
-        None | Some([]) => (None, Some(shell)),
-        Some(entrypoint) => (Some(entrypoint.to_vec()), Some(shell)),
+        _ if !draft.input.flags.is_on("FF_KUBERNETES_HONOR_ENTRYPOINT") => (Some(start), None),
+        Some([only]) if only.is_empty() => (Some(start), None),
+        None | Some([]) => (None, Some(start)),
+        Some(entrypoint) => (Some(entrypoint.to_vec()), Some(start)),
     };
     Ok(Container {
         command,
@@ -72,9 +91,15 @@ pub(super) fn build(draft: &Draft<'_>, image: String, notes: &mut Vec<Note>) -> 
 fn wait_and_serve() -> String {
     let share = volumes::SHARE;
     format!(
-        "trap 'exit 143' TERM; while [ ! -x {share}/runner-helper ]; do sleep 0.05 2>/dev/null || sleep 1; done; \
-         exec {share}/runner-helper serve --share {share}"
+        "trap 'exit 143' TERM; while [ ! -x {share}/runner-helper ]; do sleep 0.05 2>/dev/null || sleep 1; done; exec {}",
+        serve().join(" ")
     )
+}
+
+/// What the build container runs in the end.
+fn serve() -> Vec<String> {
+    let program = format!("{}/runner-helper", volumes::SHARE);
+    vec![program, "serve".to_owned(), "--share".to_owned(), volumes::SHARE.to_owned()]
 }
 
 /// What all containers have in common.
@@ -163,6 +188,21 @@ mod tests {
             let build = Fixture::new(payload, json!({})).plan().container(BUILD);
             assert_eq!((json!(build.command), json!(build.args)), (command, args));
         }
+    }
+
+    #[test]
+    fn an_init_container_brings_the_program_where_that_is_asked_for() {
+        let mut fixture = Fixture::new(json!({}), json!({"allow_privilege_escalation": false}));
+        assert_eq!(fixture.plan().pod.spec.unwrap().init_containers, None);
+        fixture.args.inject = Inject::InitContainer;
+        let plan = fixture.plan();
+        let program = format!("{}/runner-helper", volumes::SHARE);
+        assert_eq!(plan.container(BUILD).command.unwrap(), [&program, "serve", "--share", volumes::SHARE]);
+        let install = json!(plan.pod.spec.unwrap().init_containers.unwrap());
+        assert_eq!(install[0]["command"], json!(["runner-helper", "install", "--to", program]));
+        assert_eq!(install[0]["image"], super::super::images::DEFAULT_HELPER_IMAGE);
+        assert_eq!(install[0]["securityContext"]["allowPrivilegeEscalation"], false);
+        assert!(install[0]["volumeMounts"].as_array().unwrap().iter().all(|mount| mount["mountPath"] != volumes::JOB));
     }
 
     #[test]

@@ -14,8 +14,8 @@ pub(crate) const DEFAULT_HELPER_IMAGE: &str = concat!("runner-tools/helper:", en
 
 /// `--helper-image`, else `helper_image`, else [`DEFAULT_HELPER_IMAGE`].
 pub(super) fn helper_image(input: &PodInput<'_>, config: &Kubernetes) -> String {
-    match input.helper_image {
-        Some(image) => image.to_owned(),
+    match &input.args.helper_image {
+        Some(image) => image.clone(),
         None if config.helper_image.is_empty() => DEFAULT_HELPER_IMAGE.to_owned(),
         None => input.variables.expand(&config.helper_image),
     }
@@ -179,7 +179,7 @@ mod tests {
         let mut fixture = Fixture::new(json!({"variables": variables}), config);
         let image = |fixture: &Fixture| fixture.plan().container("helper").image.unwrap();
         assert_eq!(image(&fixture), "mine/helper:1");
-        fixture.helper_image = Some("other:2".to_owned());
+        fixture.args.helper_image = Some("other:2".to_owned());
         assert_eq!(image(&fixture), "other:2");
         assert_eq!(image(&Fixture::new(json!({}), json!({}))), DEFAULT_HELPER_IMAGE);
     }

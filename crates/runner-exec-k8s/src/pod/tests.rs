@@ -19,7 +19,7 @@ pub(super) struct Fixture {
     pub(super) files: Files,
     pub(super) attempt: u32,
     pub(super) replay: Option<String>,
-    pub(super) helper_image: Option<String>,
+    pub(super) args: crate::cli::PodArgs,
     pub(super) choice: PullChoice,
     parts: std::cell::OnceCell<(Runner, Variables, Flags)>,
 }
@@ -56,7 +56,7 @@ impl Fixture {
             files: Files::default(),
             attempt: 0,
             replay: None,
-            helper_image: None,
+            args: crate::cli::PodArgs::default(),
             choice: PullChoice::default(),
             parts: std::cell::OnceCell::new(),
         }
@@ -87,7 +87,7 @@ impl Fixture {
             replay: self.replay.as_deref(),
             policies: &self.choice,
             via: "exec-host",
-            helper_image: self.helper_image.as_deref(),
+            args: &self.args,
             files: &self.files,
         }
     }
@@ -111,7 +111,7 @@ impl PodPlan {
 #[test]
 fn the_default_pod() {
     let mut fixture = Fixture::new(json!({"runner_info": {"timeout": 3600}}), json!({"pull_policy": "if-not-present"}));
-    fixture.helper_image = Some("helper:1".to_owned());
+    fixture.args.helper_image = Some("helper:1".to_owned());
     let plan = fixture.plan();
     let spec = json!(plan.pod.spec);
     let security = json!({"capabilities": {"drop": ["NET_RAW"]}});

@@ -37,6 +37,8 @@ pub(super) enum Role {
     Helper,
     Build,
     Service,
+    /// The init container that brings the helper's program.
+    Install,
 }
 
 /// The volumes of one pod.
@@ -94,7 +96,7 @@ impl Volumes {
                 mount("runner-tools-share", SHARE),
                 mount("runner-tools-spool", SPOOL),
             ],
-            Role::Build => vec![mount("runner-tools-share", SHARE)],
+            Role::Build | Role::Install => vec![mount("runner-tools-share", SHARE)],
             Role::Service => vec![],
         };
         let cache = self.cache.iter().filter(|_| role == Role::Helper);

@@ -6,6 +6,7 @@
 pub mod cluster;
 mod pipe;
 mod programs;
+pub mod registry;
 mod report;
 pub mod trace;
 mod world;

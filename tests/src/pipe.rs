@@ -25,12 +25,12 @@ pub struct Pipe {
 }
 
 impl Pipe {
-    pub(crate) fn start(world: &World, report: &Report, poll_args: &[&str]) -> Self {
+    pub(crate) fn start(world: &World, report: &Report, poll_args: &[&str], exec_args: &[&str]) -> Self {
         let (from_poll, to_exec) = std::io::pipe().expect("a pipe");
         let (from_exec, to_trace) = std::io::pipe().expect("a pipe");
         // Each end is moved into its command and closed here once that is spawned and dropped.
         let poll = spawn(world.command("runner-poll").args(poll_args).stdin(Stdio::null()).stdout(to_exec), report);
-        let exec = spawn(world.command("runner-exec-k8s").stdin(from_poll).stdout(to_trace), report);
+        let exec = spawn(world.command("runner-exec-k8s").args(exec_args).stdin(from_poll).stdout(to_trace), report);
         let done = report.file("runner-trace.stdout");
         let trace = spawn(world.command("runner-trace").stdin(from_exec).stdout(done), report);
         Self { children: [poll, exec, trace] }

@@ -90,12 +90,17 @@ impl World {
 
     /// Starts `runner-poll | runner-exec-k8s | runner-trace`.
     pub fn pipe(&self) -> Pipe {
-        Pipe::start(self, &self.report, &[])
+        Pipe::start(self, &self.report, &[], &[])
     }
 
     /// The same with further arguments for runner-poll.
     pub fn pipe_with(&self, poll_args: &[&str]) -> Pipe {
-        Pipe::start(self, &self.report, poll_args)
+        Pipe::start(self, &self.report, poll_args, &[])
+    }
+
+    /// The same with further arguments for runner-exec-k8s.
+    pub fn pipe_with_exec(&self, exec_args: &[&str]) -> Pipe {
+        Pipe::start(self, &self.report, &[], exec_args)
     }
 
     /// Where this world's failures are explained.
@@ -132,6 +137,14 @@ impl World {
         };
         let waited = tokio::time::timeout(PATIENCE, empty).await;
         assert!(waited.is_ok(), "left: {:#?} {:#?}", self.kube.pods().await, self.kube.secrets().await);
+    }
+
+    /// Drains the pipe; then nothing is left of its jobs, here and in the cluster.
+    pub async fn leaves_nothing(&self, pipe: Pipe) {
+        let codes = pipe.drain().await;
+        assert!(codes.iter().all(|code| [0, 1].contains(code)), "the pipe ended with {codes:?}");
+        assert!(is_empty(&self.state().join("jobs")), "folders of jobs are left");
+        self.cluster_is_empty().await;
     }
 
     /// A `[[runners]]` entry for this GitLab and this cluster, with further keys for its two tables.

@@ -19,9 +19,22 @@ pub(crate) struct Configuration {
     pub(crate) concurrent: usize,
     /// Time between two requests of a runner that gets nothing.
     pub(crate) check_interval: Duration,
+    /// Where the metrics are served, as it was at the start.
+    pub(crate) listen_address: String,
     /// The runners that can be asked, in the order of the file.
     pub(crate) sources: Vec<Arc<Source>>,
     watches: Vec<Watch>,
+}
+
+/// What came of reading the file again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reread {
+    /// It says what it said before.
+    Same,
+    /// There is something new, and it was taken over.
+    New,
+    /// It cannot be used.
+    Unusable,
 }
 
 impl Configuration {
@@ -39,6 +52,7 @@ impl Configuration {
             text,
             concurrent: config.concurrent as usize,
             check_interval: config.check_interval(),
+            listen_address: config.listen_address,
             sources,
             watches,
             path,
@@ -61,23 +75,18 @@ impl Configuration {
     }
 
     /// Reads the file again if its text is new, or if `forced`. A file that cannot be used leaves everything as it is.
-    ///
-    /// Returns whether there is something new.
-    pub(crate) fn reload(&mut self, forced: bool) -> bool {
-        match self.read_again(forced) {
-            Ok(changed) => changed,
-            Err(err) => {
-                tracing::error!("{err:#}; going on with the configuration from before");
-                false
-            }
-        }
+    pub(crate) fn reload(&mut self, forced: bool) -> Reread {
+        self.read_again(forced).unwrap_or_else(|err| {
+            tracing::error!("{err:#}; going on with the configuration from before");
+            Reread::Unusable
+        })
     }
 
-    fn read_again(&mut self, forced: bool) -> anyhow::Result<bool> {
+    fn read_again(&mut self, forced: bool) -> anyhow::Result<Reread> {
         let named = || self.path.display().to_string();
         let text = std::fs::read_to_string(&self.path).with_context(named)?;
         if text == self.text && !forced {
-            return Ok(false);
+            return Ok(Reread::Same);
         }
         self.text = text;
         let config = runner_cli::config::parse(&self.path, &self.text)?;
@@ -91,8 +100,11 @@ impl Configuration {
         };
         self.concurrent = config.concurrent as usize;
         self.check_interval = config.check_interval();
+        if config.listen_address != self.listen_address {
+            tracing::warn!("{}: a new `listen_address` takes effect at the next start", named());
+        }
         tracing::info!("{}: configuration read again, {} runners", named(), self.sources.len());
-        Ok(true)
+        Ok(Reread::New)
     }
 }
 

@@ -7,6 +7,8 @@ mod cli;
 mod configuration;
 mod handback;
 mod labels;
+mod metrics;
+mod monitor;
 mod poll;
 mod renewal;
 mod round;
@@ -52,7 +54,8 @@ async fn run(args: Cli, signals: Signals) -> anyhow::Result<Exit> {
     let output = Output::stdout()?;
     output.write(line::encode(&Hello::resumable(TOOL))).await.exit(Exit::NeighbourLost)?;
     let taker = Taker { state: Arc::new(state), output };
-    let mut poll = Poll::new(configuration, system_id, taker, jobs, signals, args.once);
+    let pages = monitor::listen(&configuration.listen_address).await;
+    let mut poll = Poll::new(configuration, system_id, taker, pages, jobs, signals, args.once);
     poll.resume().await?;
     poll.run().await
 }

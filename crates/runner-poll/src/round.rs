@@ -61,6 +61,11 @@ impl Round {
         (Arc::clone(&turn.source), turn.last_update.clone().filter(|_| may_be_held))
     }
 
+    /// All turns.
+    pub(crate) fn turns(&self) -> impl Iterator<Item = &Turn> {
+        self.turns.iter()
+    }
+
     /// The turn of the runner that `source` stands for; none if it was taken out of the configuration.
     pub(crate) fn turn_of(&mut self, source: &Arc<Source>) -> Option<&mut Turn> {
         let index = self.turns.iter().position(|turn| Arc::ptr_eq(&turn.source, source));

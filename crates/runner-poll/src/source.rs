@@ -7,6 +7,7 @@ use runner_core::job::RunnerRef;
 use runner_gitlab::{Client, Error, Info, JobReply, Trust};
 
 use crate::labels::{self, Labels};
+use crate::metrics::Identity;
 
 /// One runner.
 #[derive(Debug)]
@@ -66,6 +67,11 @@ impl Source {
             id: (runner.id > 0).then_some(runner.id),
             short_token: runner.short_token().to_owned(),
         }
+    }
+
+    /// What stands in its metrics.
+    pub(crate) fn identity(&self) -> Identity {
+        Identity { short_token: self.runner.short_token().to_owned(), name: self.runner.name.clone() }
     }
 
     /// Its name, for the log.

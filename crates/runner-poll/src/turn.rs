@@ -108,7 +108,7 @@ impl Turn {
     }
 
     /// Requests that may be under way at one time.
-    fn parallel(&self) -> u32 {
+    pub(crate) fn parallel(&self) -> u32 {
         match self.source.runner.feature_flags.get("FF_USE_ADAPTIVE_REQUEST_CONCURRENCY") {
             Some(false) => self.most(),
             // `as` is exact: the value lies between 1 and a u32
@@ -174,7 +174,7 @@ impl Turn {
     }
 
     /// `request_concurrency`, 1 if it is below.
-    fn most(&self) -> u32 {
+    pub(crate) fn most(&self) -> u32 {
         u32::try_from(self.source.runner.request_concurrency.max(1)).unwrap_or(u32::MAX)
     }
 }

@@ -8,7 +8,6 @@ use super::{Config, EXECUTOR, kubernetes};
 pub(super) const NO_EFFECT: &[(&str, &str)] = &[
     ("connection_max_age", "connections are kept as long as they work"),
     ("experimental", "there are no experiments"),
-    ("listen_address", "metrics are not served yet"),
     ("log_format", "the flag --log-format decides"),
     ("log_level", "the flag --log-level decides"),
     ("machine", OTHER_EXECUTORS),
@@ -25,7 +24,7 @@ pub(super) const NO_EFFECT: &[(&str, &str)] = &[
     ("runners.instance", OTHER_EXECUTORS),
     ("runners.job_status_final_update_retry_limit", "a result is sent until it is accepted or refused"),
     ("runners.machine", OTHER_EXECUTORS),
-    ("runners.monitoring", "metrics are not served yet"),
+    ("runners.monitoring", "waiting times are not measured"),
     ("runners.parallels", OTHER_EXECUTORS),
     ("runners.proxy_exec", "scripts are run directly"),
     ("runners.referees", "there are no referees"),

@@ -4,6 +4,7 @@
 
 mod asks;
 mod health;
+mod metrics;
 mod reloads;
 mod renews;
 mod state;

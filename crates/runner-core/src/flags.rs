@@ -175,6 +175,19 @@ mod tests {
     }
 
     #[test]
+    fn j306_a_bool_has_twelve_forms() {
+        for (text, value) in [("1", true), ("t", true), ("T", true), ("TRUE", true), ("true", true), ("True", true)] {
+            assert_eq!(parse_bool(text), Some(value), "{text}");
+        }
+        for text in ["0", "f", "F", "FALSE", "false", "False"] {
+            assert_eq!(parse_bool(text), Some(false), "{text}");
+        }
+        for text in ["", "yes", "on", "2", "tRUE", " true"] {
+            assert_eq!(parse_bool(text), None, "{text}");
+        }
+    }
+
+    #[test]
     fn the_tables_are_sorted_and_fit() {
         assert!(KNOWN.windows(2).all(|w| w[0].0 < w[1].0));
         assert!(WITHOUT_EFFECT.windows(2).all(|w| w[0] < w[1]));

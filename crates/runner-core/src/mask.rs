@@ -387,6 +387,19 @@ mod tests {
     }
 
     #[test]
+    fn j203_a_secret_in_another_leaves_no_rest() {
+        for (phrases, text, expected) in [
+            (&["abcde", "cd"][..], "abcde xcdx", "[MASKED] x[MASKED]x"),
+            (&["abc", "bcd"], "abcd", "[MASKED]d"),
+            (&["aabzzzz"], "aa|abzzzz aaabzzzz", "aa|abzzzz a[MASKED]"),
+            (&["secret value"], "a=secret+value b=secret%20value", "a=[MASKED] b=[MASKED]"),
+        ] {
+            assert_eq!(masked_text(phrases, text), expected, "{phrases:?} in {text:?}");
+        }
+        assert_eq!(masked(&["aabzzzz"], &[b"aa", b"abzzzz"]), b"a[MASKED]");
+    }
+
+    #[test]
     fn only_what_may_begin_a_secret_is_held_back() {
         let mut masker = Masker::new(["secret"], DEFAULT_PREFIXES);
         let mut shown = |text: &str| {

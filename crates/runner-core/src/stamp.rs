@@ -80,11 +80,14 @@ mod tests {
             stamper.write(UNIX_EPOCH + Duration::from_micros(i as u64), text.as_bytes(), &mut out);
         }
         stamper.flush(&mut out);
+        let len = out.len();
+        stamper.flush(&mut out);
+        assert_eq!(out.len(), len, "once is enough");
         String::from_utf8(out).unwrap().replace("1970-01-01T00:00:00.00000", "")
     }
 
     #[test]
-    fn j207_j208_each_line_gets_a_header() {
+    fn j207_j208_j209_each_line_gets_a_header() {
         for (writes, expected) in [
             (&["a\n"][..], "0Z 01O a\n"),
             (&["a\nb\n"], "0Z 01O a\n0Z 01O b\n"),

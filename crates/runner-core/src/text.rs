@@ -64,3 +64,21 @@ pub fn limit_notice(limit: u64) -> String {
 fn unix_seconds(at: SystemTime) -> u64 {
     at.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn j201_a_line_is_prefix_text_reset_and_newline() {
+        for (line, expected) in [
+            (plain("a"), "\u{1b}[0Ka\u{1b}[0;m\n"),
+            (info("a"), "\u{1b}[32;1ma\u{1b}[0;m\n"),
+            (warning("a"), "\u{1b}[0;33mWARNING: a\u{1b}[0;m\n"),
+            (error("a"), "\u{1b}[31;1mERROR: a\u{1b}[0;m\n"),
+            (heading("a"), "\u{1b}[0K\u{1b}[36;1ma\u{1b}[0;m\u{1b}[0;m\n"),
+        ] {
+            assert_eq!(line, expected);
+        }
+    }
+}

@@ -75,3 +75,41 @@ impl From<Outcome> for Verdict {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn j148_the_last_line_tells_how_the_job_ended() {
+        let success = Outcome {
+            state: State::Success,
+            exit_code: None,
+            failure_reason: None,
+            message: String::new(),
+            length: 0,
+            container_lost: false,
+        };
+        let script = Verdict::failed(FailureReason::ScriptFailure, "command terminated with exit code 3");
+        let unclassified = Verdict { reason: None, ..Verdict::system("odd") };
+        let bare = Verdict { last_words: LastWords::Bare, ..Verdict::system("text") };
+        for (verdict, line) in [
+            (Verdict::from(success), "\u{1b}[32;1mJob succeeded\u{1b}[0;m\n"),
+            (script, "\u{1b}[31;1mERROR: Job failed: command terminated with exit code 3\u{1b}[0;m\n"),
+            (Verdict::canceled(), "\u{1b}[31;1mERROR: Job failed: canceled\u{1b}[0;m\n"),
+            (Verdict::system("lost"), "\u{1b}[31;1mERROR: Job failed (system failure): lost\u{1b}[0;m\n"),
+            (unclassified, "\u{1b}[31;1mERROR: Job failed (system failure): odd\u{1b}[0;m\n"),
+            (bare, "text\n"),
+        ] {
+            assert_eq!(verdict.final_line(), line);
+        }
+    }
+
+    #[test]
+    fn j115_a_failure_while_preparing_carries_the_hint() {
+        let hint = ". Check https://docs.gitlab.com/runner/shells/#shell-profile-loading for more information";
+        let verdict = Verdict::failed(FailureReason::ImagePullFailure, "no image").while_preparing();
+        assert_eq!(verdict.message, format!("prepare environment: no image{hint}"));
+        assert_eq!(verdict.reason, Some(FailureReason::ImagePullFailure));
+    }
+}

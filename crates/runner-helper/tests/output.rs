@@ -186,3 +186,29 @@ fn a_warm_pod_waits_for_its_job() {
     pod.wait_for_log("\nwarm\n");
     pod.end().succeeded();
 }
+
+#[test]
+fn j202_a_masked_value_in_a_line_of_the_runner_is_hidden() {
+    let ended = Job::new(&["true"]).masked("GIT_CHECKOUT", "topsecret").run().succeeded();
+    assert!(ended.log.contains("GIT_CHECKOUT: expected bool got \"[MASKED]\", using"), "{}", ended.log);
+    assert!(!ended.log.contains("topsecret"));
+}
+
+#[test]
+fn j509_masked_values_are_hidden_as_json_and_in_addresses_too() {
+    let value = "to \"secret\"/x";
+    let script = &["printf '%s\n' '{\"a\": \"to \\\"secret\\\"/x\"}' 'http://h/?q=to%20%22secret%22%2Fx&b'"];
+    let ended = Job::new(script).masked("SECRET", value).run().succeeded();
+    assert_eq!(ended.output(), "{\"a\": \"[MASKED]\"}\nhttp://h/?q=[MASKED]&b\n");
+}
+
+#[test]
+fn j212_the_cut_at_the_limit_is_not_within_a_character() {
+    for pad in ["", "x"] {
+        let script = format!("printf '%s' '{pad}'; for i in $(seq 9000); do printf ééééééééé; done");
+        let ended = Job::new(&[&script]).config("output_limit", json!(1)).run().succeeded();
+        let (length, most) = (ended.outcome.length, 65 * 1024);
+        assert!(length == most || length == most - 1, "{length}");
+        assert!(ended.log.ends_with('é') && !ended.log.contains('\u{fffd}'));
+    }
+}

@@ -5,41 +5,10 @@
 mod pod;
 
 use std::fs;
-use std::path::{Path, PathBuf};
 
+use pod::repository::{info, with_sources};
 use pod::{Job, git};
-use serde_json::{Value, json};
-
-/// A repository with three commits on `main`, a tag and a file that is ignored.
-fn repository(job: &Job, name: &str) -> (PathBuf, String) {
-    let folder = job.path(name);
-    fs::create_dir(&folder).unwrap();
-    git(&folder, &["init", "-q", "-b", "main"]);
-    for i in 1..=3 {
-        fs::write(folder.join("README.md"), format!("version {i}\n")).unwrap();
-        git(&folder, &["add", "."]);
-        git(&folder, &["commit", "-q", "-m", &format!("commit {i}")]);
-    }
-    git(&folder, &["tag", "v1"]);
-    let sha = git(&folder, &["rev-parse", "HEAD"]);
-    (folder, sha)
-}
-
-fn info(folder: &Path, sha: &str) -> Value {
-    json!({
-        "repo_url": format!("file://{}", folder.display()), "ref": "main", "sha": sha, "ref_type": "branch", "depth": 1,
-        "refspecs": ["+refs/heads/main:refs/remotes/origin/main"],
-    })
-}
-
-/// A job with sources whose checkout is in a known place.
-fn with_sources(script: &[&str], strategy: &str) -> (Job, PathBuf, String) {
-    let job =
-        Job::new(script).variable("GIT_STRATEGY", strategy).variable("GIT_CLONE_PATH", "$CI_BUILDS_DIR/group/project");
-    let (folder, sha) = repository(&job, "repository");
-    let info = info(&folder, &sha);
-    (job.set("git_info", info), folder, sha)
-}
+use serde_json::json;
 
 #[test]
 fn a_clone_has_the_depth_and_commit_that_were_asked_for() {
@@ -112,28 +81,6 @@ fn j141_j422_j524_clean_flags_keep_what_they_name() {
     fs::write(project.join("junk.txt"), "x").unwrap();
     let ended = job.variable("GIT_CLEAN_FLAGS", "-ffdx -e keep.txt").run().succeeded();
     assert_eq!(ended.output(), "README.md\nkeep.txt\n");
-}
-
-#[test]
-fn j423_j516_submodules_come_as_deep_as_asked() {
-    for (strategy, expected) in
-        [("none", "no\n"), ("normal", "leaf-version 3\nversion 3\n"), ("recursive", "leaf-version 3\nversion 3\n")]
-    {
-        let (job, folder, _) = with_sources(
-            &["if [ -e sub/README.md ]; then printf leaf-; cat sub/README.md; cat sub/../README.md; else echo no; fi"],
-            "clone",
-        );
-        let (sub, _) = repository(&job, "sub");
-        git(&folder, &["submodule", "--quiet", "add", sub.to_str().unwrap(), "sub"]);
-        git(&folder, &["commit", "-q", "-m", "submodule"]);
-        let sha = git(&folder, &["rev-parse", "HEAD"]);
-        let info = info(&folder, &sha);
-        // Git refuses file:// submodules by default; a user's variable allows them as for any Git.
-        let job = job.set("git_info", info).variable("GIT_SUBMODULE_STRATEGY", strategy);
-        let job = job.variable("GIT_CONFIG_COUNT", "1").variable("GIT_CONFIG_KEY_0", "protocol.file.allow");
-        let ended = job.variable("GIT_CONFIG_VALUE_0", "always").run().succeeded();
-        assert_eq!(ended.output(), expected, "{strategy}");
-    }
 }
 
 #[test]

@@ -222,22 +222,163 @@ fn root(url: &Url) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
+
+    /// The settings that Git itself reads in `config`.
+    fn read(config: &GitConfig) -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config");
+        std::fs::write(&file, config.text()).unwrap();
+        let mut git = std::process::Command::new("git");
+        let output = git.args(["config", "--list", "--file"]).arg(&file).output().unwrap();
+        assert!(output.status.success(), "{}", config.text());
+        String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    /// A job of `http://gitlab.example.com` whose token is `tok`.
+    fn job(repo_url: &str, variables: &[(&str, &str)], config: Value) -> Job {
+        let variables: Vec<Value> = variables.iter().map(|(key, value)| json!({"key": key, "value": value})).collect();
+        let payload = json!({"id": 1, "token": "tok", "git_info": {"repo_url": repo_url}, "variables": variables});
+        let line = json!({"v": 1, "type": "job", "id": 1, "payload": payload, "runner": {
+            "url": "http://gitlab.example.com/", "config": config, "correlation_id": "01J"}});
+        let line: runner_core::job::JobLine = serde_json::from_value(line).unwrap();
+        let payload = runner_core::job::Payload::parse(&line.payload).unwrap();
+        let args = crate::cli::DriveArgs {
+            job: "job".into(),
+            annotations: "annotations".into(),
+            share: "share".into(),
+            spool: "spool".into(),
+            builds_dir: "/builds".into(),
+            cache_dir: "/cache".into(),
+            termination_log: "termination".into(),
+            via: String::new(),
+        };
+        Job::new(line, payload, String::new(), &args).unwrap()
+    }
+
+    const URL: &str = "http://gitlab-ci-token:tok@gitlab.example.com/g/p.git";
 
     #[test]
     fn values_are_quoted_for_git() {
         let mut config = GitConfig::default();
         config.set("url", Some("http://u:p\"w@h"), "insteadOf", "http://h");
         config.set("http", None, "extraHeader", "A: \"b\\c\"");
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("config");
-        std::fs::write(&file, config.text()).unwrap();
-        let get = |key: &str| {
-            let mut git = std::process::Command::new("git");
-            let output = git.args(["config", "--file"]).arg(&file).arg(key).output().unwrap();
-            String::from_utf8(output.stdout).unwrap()
+        assert_eq!(read(&config), ["url.http://u:p\"w@h.insteadof=http://h", "http.extraheader=A: \"b\\c\""]);
+    }
+
+    #[test]
+    fn j130_the_remote_is_the_payloads_or_the_runners_clone_url_and_never_has_the_token() {
+        let path = ("CI_PROJECT_PATH", "g/p");
+        let tokenless = ("FF_GIT_URLS_WITHOUT_TOKENS", "true");
+        for (clone_url, variables, url, host) in [
+            ("", &[path][..], "http://gitlab.example.com/g/p.git", Some("http://gitlab.example.com")),
+            ("", &[path, tokenless], "http://gitlab.example.com/g/p.git", Some("http://gitlab.example.com")),
+            ("https://git:8443/sub/", &[path], "https://git:8443/sub/g/p.git", Some("https://git:8443")),
+            ("https://git:8443/sub", &[path, tokenless], "https://git:8443/sub/g/p.git", Some("https://git:8443")),
+            ("ssh://git.example.com", &[path], "ssh://git@git.example.com/g/p.git", None),
+        ] {
+            let job = job(URL, variables, json!({"clone_url": clone_url}));
+            let remote = Remote::new(&job);
+            // An SSH user is no secret, and no address without it.
+            let shown =
+                if remote.url.starts_with("ssh:") { remote.url.replace("ssh://", "ssh://git@") } else { remote.url };
+            assert_eq!((shown.as_str(), remote.host.as_deref()), (url, host));
+            let has_token = remote.rules.iter().any(|(with, _)| with.expose().contains("tok@"));
+            assert_eq!(has_token, !variables.contains(&tokenless), "{clone_url}");
+        }
+    }
+
+    #[test]
+    fn j131_j428_addresses_are_replaced_by_those_with_credentials_each_once() {
+        let force = ("GIT_SUBMODULE_FORCE_HTTPS", "true");
+        let tokenless = ("FF_GIT_URLS_WITHOUT_TOKENS", "true");
+        let ssh = ("CI_SERVER_SHELL_SSH_HOST", "git.example.com");
+        let host = ("CI_SERVER_HOST", "gitlab.example.com");
+        let with = "http://gitlab-ci-token:tok@gitlab.example.com";
+        let own = [
+            format!("{with}/g/p.git <- http://gitlab.example.com/g/p.git"),
+            format!("{with} <- http://gitlab.example.com"),
+        ];
+        for (variables, more) in [
+            (&[][..], vec![]),
+            (
+                &[force, ssh],
+                vec![format!("{with}/ <- git@git.example.com:"), format!("{with} <- ssh://git@git.example.com")],
+            ),
+            (
+                &[force, host],
+                vec![format!("{with}/ <- git@gitlab.example.com:"), format!("{with} <- ssh://git@gitlab.example.com")],
+            ),
+            (
+                &[force, ssh, ("CI_SERVER_SHELL_SSH_PORT", "22")],
+                vec![format!("{with}/ <- git@git.example.com:"), format!("{with} <- ssh://git@git.example.com")],
+            ),
+            (
+                &[force, ssh, ("CI_SERVER_SHELL_SSH_PORT", "2222")],
+                vec![format!("{with} <- ssh://git@git.example.com:2222")],
+            ),
+        ] {
+            let remote = Remote::new(&job(URL, variables, json!({})));
+            let rules: Vec<_> =
+                remote.rules.iter().map(|(with, from)| format!("{} <- {from}", with.expose())).collect();
+            let expected: Vec<_> = own.iter().cloned().chain(more).collect();
+            assert_eq!(rules, expected, "{variables:?}");
+        }
+        let remote = Remote::new(&job(URL, &[force, ssh, tokenless], json!({})));
+        let rules: Vec<_> = remote.rules.iter().map(|(with, from)| format!("{} <- {from}", with.expose())).collect();
+        let plain = "http://gitlab.example.com";
+        assert_eq!(
+            rules,
+            [format!("{plain}/ <- git@git.example.com:"), format!("{plain} <- ssh://git@git.example.com")]
+        );
+        // Submodules beside the project, where Git is reached by another address than GitLab.
+        let elsewhere = Remote::new(&job(URL, &[("CI_PROJECT_PATH", "g/p")], json!({"clone_url": "http://mirror"})));
+        let from: Vec<_> = elsewhere.rules.iter().map(|(_, from)| from.as_str()).collect();
+        assert_eq!(from, ["http://mirror/g/p.git", "http://mirror", "http://gitlab.example.com"]);
+    }
+
+    #[test]
+    fn j428_the_included_settings_hold_header_bundles_and_helper() {
+        let settings = |variables: &[(&str, &str)]| {
+            let job = job(URL, variables, json!({}));
+            read(&included(&job, &Remote::new(&job)))
         };
-        assert_eq!(get("url.http://u:p\"w@h.insteadOf"), "http://h\n");
-        assert_eq!(get("http.extraHeader"), "A: \"b\\c\"\n");
+        let default = settings(&[]);
+        assert_eq!(default[..2], ["http.extraheader=X-Gitaly-Correlation-ID: 01J", "transfer.bundleuri=true"]);
+        assert!(default[2..].iter().all(|line| line.starts_with("url.")), "{default:?}");
+        let off = settings(&[("FF_USE_GITALY_CORRELATION_ID", "0"), ("FF_USE_GIT_BUNDLE_URIS", "0")]);
+        assert_eq!(off, default[2..]);
+        let helper = settings(&[("FF_GIT_URLS_WITHOUT_TOKENS", "true")]);
+        assert!(!helper.iter().any(|line| line.contains("tok@")), "{helper:?}");
+        let of_host = "credential.http://gitlab.example.com";
+        assert_eq!(helper[2], format!("{of_host}.helper="), "other helpers are dropped first");
+        assert!(helper[3].starts_with(&format!("{of_host}.helper=!f(){{ if ")), "{helper:?}");
+        assert_eq!(helper[4], format!("{of_host}.username=gitlab-ci-token"));
+    }
+
+    #[test]
+    fn j430_the_credential_helper_answers_only_who_asks_for_the_password() {
+        let job = job(URL, &[("FF_GIT_URLS_WITHOUT_TOKENS", "true")], json!({}));
+        let settings = read(&included(&job, &Remote::new(&job)));
+        let helper = settings[3].split_once("=!").unwrap().1;
+        for (operation, answer) in [("get", "password=tok\n"), ("store", ""), ("erase", "")] {
+            let mut shell = std::process::Command::new("sh");
+            let shell = shell.args(["-c", &format!("{helper} {operation}")]).env("CI_JOB_TOKEN", "tok");
+            assert_eq!(String::from_utf8(shell.output().unwrap().stdout).unwrap(), answer, "{operation}");
+        }
+    }
+
+    #[test]
+    fn j416_j523_own_authorities_are_for_the_jobs_server() {
+        let job = job(URL, &[], json!({}));
+        let remote = Remote::new(&job);
+        let name = |authorities: Option<PathBuf>| -> Vec<String> {
+            let settings = read(&global(&remote, authorities, LargeFiles::Unknown));
+            settings.into_iter().filter(|line| line.starts_with("http.")).collect()
+        };
+        assert_eq!(name(None), [""; 0]);
+        assert_eq!(name(Some("/x/ca.crt".into())), ["http.http://gitlab.example.com.sslcainfo=/x/ca.crt"]);
     }
 }

@@ -39,7 +39,7 @@ pub(crate) async fn run_hooks(
         let mut script = Script::new(job, env.clone(), place);
         script.commands(name, commands);
         let (script, env) = script.finish();
-        let run = Run { name: "get_sources".to_owned(), shells: shells(job), script, env };
+        let run = Run { name: "get_sources".to_owned(), shells: shells(job.config.shell.as_deref()), script, env };
         let end = local.script(run).await;
         check(end.map_err(|err| Failure::system(format!("start `{name}`: {err}")))?)?;
     }

@@ -24,9 +24,9 @@ const FOR_LATER_SHELLS: &[&str] = &["BASH_ENV", "ENV", "IFS", "POSIXLY_CORRECT"]
 /// Variables that a shell keeps for itself and that no script may export.
 const OF_THE_SHELL: &[&str] = &["BASHOPTS", "SHELLOPTS"];
 
-/// Shells to try for this job, the best first.
-pub(crate) fn shells(job: &Job) -> Vec<std::path::PathBuf> {
-    let bash = if job.config.shell.as_deref() == Some("sh") { &[] } else { BASH };
+/// Shells to try, the best first, where the runner's `shell` is `configured`.
+pub(crate) fn shells(configured: Option<&str>) -> Vec<std::path::PathBuf> {
+    let bash = if configured == Some("sh") { &[] } else { BASH };
     bash.iter().chain(SH).map(Into::into).collect()
 }
 
@@ -120,4 +120,22 @@ pub(crate) enum Place {
     Project,
     /// Where the container starts: the checkout does not exist yet.
     Anywhere,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn j408_shells_are_tried_bash_first_unless_the_runner_says_sh() {
+        let names = |shell: Option<&str>| -> Vec<String> {
+            shells(shell).iter().map(|shell| shell.display().to_string()).collect()
+        };
+        let sh = ["/usr/local/bin/sh", "/usr/bin/sh", "/bin/sh", "/busybox/sh"];
+        assert_eq!(names(Some("sh")), sh);
+        for bash in [None, Some("bash")] {
+            let expected = ["/usr/local/bin/bash", "/usr/bin/bash", "/bin/bash"].into_iter().chain(sh);
+            assert!(names(bash).iter().eq(expected.collect::<Vec<_>>().iter()), "{bash:?}");
+        }
+    }
 }

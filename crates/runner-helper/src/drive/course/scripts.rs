@@ -141,7 +141,7 @@ impl Course<'_> {
     ) -> Result<(), Broken> {
         self.write_files()?;
         let (text, env) = script.finish();
-        let run = Run { name: name.to_owned(), shells: shells(self.job), script: text, env };
+        let run = Run { name: name.to_owned(), shells: shells(self.job.config.shell.as_deref()), script: text, env };
         let limits = &self.limits;
         let Some(build) = &mut self.build else { return Err(Failure::lost().into()) };
         let time = async {

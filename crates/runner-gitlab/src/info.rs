@@ -108,7 +108,7 @@ const FEATURES: &[(&str, bool)] = &[
     ("trace_reset", true),
     ("trace_checksum", true),
     ("trace_size", true),
-    ("vault_secrets", false), // no secrets provider is spoken to
+    ("vault_secrets", true),
     ("cancelable", true),
     ("return_exit_code", true),
     ("service_variables", true),
@@ -118,7 +118,7 @@ const FEATURES: &[(&str, bool)] = &[
     ("cancel_gracefully", true),
     ("native_steps_integration", false), // `run:` needs the step runner
     ("two_phase_job_commit", true),
-    ("job_inputs", false), // `${{ job.inputs.… }}` is not expanded
+    ("job_inputs", true),
 ];
 
 #[cfg(test)]

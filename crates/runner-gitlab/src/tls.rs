@@ -20,8 +20,8 @@ pub enum Trust<'a> {
 }
 
 impl Trust<'_> {
-    /// Configures `builder` for a GitLab at an `https` (`secure`) or `http` address.
-    pub(crate) fn apply(self, builder: ClientBuilder, secure: bool) -> Result<ClientBuilder, Error> {
+    /// Configures `builder` for a server at an `https` (`secure`) or `http` address.
+    pub fn apply(self, builder: ClientBuilder, secure: bool) -> Result<ClientBuilder, Error> {
         match self {
             // a plain address needs no authorities, and a machine may have none
             Self::System(_) if !secure => Ok(builder.tls_certs_only([])),

@@ -24,6 +24,7 @@ mod policy;
 mod printer;
 mod readiness;
 mod script;
+mod secrets;
 mod settings;
 mod spool;
 mod uploads;
@@ -32,7 +33,7 @@ mod watch;
 use std::fs;
 use std::io;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use runner_core::control::SECRET_CA_KEY;
 use runner_core::event::State;
@@ -40,6 +41,7 @@ use runner_core::failure::FailureReason;
 use runner_core::frame::Outcome;
 use runner_core::job::Payload;
 use runner_core::mask::{DEFAULT_PREFIXES, Masker};
+use runner_core::text;
 use rustix::fs::Mode;
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
@@ -51,7 +53,7 @@ use self::control::Control;
 use self::course::Course;
 use self::failure::Failure;
 use self::job::Job;
-use self::limits::Limits;
+use self::limits::{Limits, Phase};
 use self::local::Local;
 use self::log::{Log, Stamps};
 use self::watch::Watch;
@@ -130,7 +132,7 @@ async fn run(
     let build =
         Build::connect(&args.share, share, log.clone()).await.map_err(doing("connect to the build container"))?;
     log.started();
-    let job = match job {
+    let mut job = match job {
         Ok(job) => job,
         Err(failure) => return finish(args, &log, control, Some(build), Err(failure)).await,
     };
@@ -138,18 +140,24 @@ async fn run(
         rustix::process::umask(umask);
     }
     let limits = Limits::new(control.clone(), timeout, job.config.sources_timeout(timeout));
+    let resolved = tokio::select! {
+        resolved = secrets::resolve(&mut job, &log) => resolved,
+        stop = limits.stop(Phase::Before) => Err(limits.failure(stop)),
+    };
+    if let Err(failure) = resolved {
+        if job.payload.features.trace_sections {
+            log.runner(&text::section_end(SystemTime::now(), "prepare_script")); // the executor has opened it
+        }
+        return finish(args, &log, control, Some(build), Err(failure)).await;
+    }
     let local = Local::new(reaper, shell, log.clone());
     let (build, result) = Course::new(&job, log.clone(), limits, local, build).run(&args.via).await;
     finish(args, &log, control, build, result).await
 }
 
 fn open_log(args: &DriveArgs, job: &Job) -> io::Result<Log> {
-    let defaults =
-        if job.flags.is_on("FF_MASK_ALL_DEFAULT_TOKENS") { DEFAULT_PREFIXES } else { &DEFAULT_PREFIXES[..1] };
-    let prefixes = defaults.iter().copied().chain(job.payload.features.token_mask_prefixes.iter().map(String::as_str));
-    let masker = Masker::new(job.masked(), prefixes);
     let stamps = if job.flags.is_on("FF_TIMESTAMPS") { Stamps::On } else { Stamps::Off };
-    Log::create(&args.spool, job.config.log_limit(), &masker, stamps)
+    Log::create(&args.spool, job.config.log_limit(), &job.masker(), stamps)
 }
 
 /// Prints text again when the executor has lost some.

@@ -10,6 +10,7 @@ use runner_core::flags::{Flags, parse_bool};
 use runner_core::inputs;
 use runner_core::job::{Image, JobLine, Payload};
 use runner_core::job_variables::{JobVariables, Sources};
+use runner_core::mask::{DEFAULT_PREFIXES, Masker};
 use runner_core::project_folder::Builds;
 use runner_core::variables::Variables;
 use serde::Deserialize;
@@ -148,11 +149,19 @@ impl Job {
     }
 
     /// The texts that must not be in the log.
-    pub(crate) fn masked(&self) -> Vec<String> {
+    fn masked(&self) -> Vec<String> {
         let mut phrases = self.variables.masked_values();
         // Never to be seen, whatever GitLab says of the variable; a token of a few letters would be a test's.
         phrases.extend(Some(self.payload.token.expose().to_owned()).filter(|token| token.len() >= 8));
         phrases
+    }
+
+    /// Hides the texts that must not be in the log.
+    pub(crate) fn masker(&self) -> Masker {
+        let defaults =
+            if self.flags.is_on("FF_MASK_ALL_DEFAULT_TOKENS") { DEFAULT_PREFIXES } else { &DEFAULT_PREFIXES[..1] };
+        let own = self.payload.features.token_mask_prefixes.iter().map(String::as_str);
+        Masker::new(self.masked(), defaults.iter().copied().chain(own))
     }
 
     /// Whether the variable `key` is one of the texts that mean true.
@@ -196,9 +205,6 @@ fn refuse_unsupported(payload: &Payload) -> Result<(), BadJob> {
     let refused = |what: &str| Err(BadJob(format!("{what} not supported by this runner")));
     if payload.run.as_ref().is_some_and(|run| !run.is_empty()) {
         return refused("the `run` keyword is");
-    }
-    if !payload.secrets.is_empty() {
-        return refused("resolving secrets: external secrets are");
     }
     Ok(())
 }

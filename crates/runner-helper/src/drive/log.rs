@@ -58,6 +58,17 @@ impl Log {
         }))))
     }
 
+    /// Hides from here on what `masker` hides.
+    pub(crate) fn mask(&self, masker: &Masker) {
+        let mut inner = self.inner();
+        let mut out = Vec::new();
+        let Inner { runner, work, .. } = &mut *inner;
+        for stream in [runner, work] {
+            stream.mask(masker, &mut out);
+        }
+        inner.append(&out);
+    }
+
     /// Writes text of the runner, e.g. of [`runner_core::text`].
     pub(crate) fn runner(&self, text: &str) {
         self.inner().runner(text);
@@ -178,6 +189,14 @@ impl Stream {
     fn new(masker: &Masker, stamps: Stamps, number: u8) -> Self {
         let stamper = (stamps == Stamps::On).then(|| Stamper::new(number, 'O'));
         Self { masker: masker.for_stream(), characters: Characters::default(), stamper }
+    }
+
+    /// Puts out what is held back for the secrets so far and looks for those of `masker` from here on.
+    fn mask(&mut self, masker: &Masker, out: &mut Vec<u8>) {
+        let mut masked = Vec::new();
+        self.masker.finish(&mut masked);
+        self.masker = masker.for_stream();
+        self.pass(&masked, out);
     }
 
     fn write(&mut self, bytes: &[u8], out: &mut Vec<u8>) {

@@ -12,6 +12,8 @@ pub(crate) struct Settings {
     pub(crate) get_sources_attempts: u32,
     /// Tries in all of `download_artifacts`.
     pub(crate) artifact_download_attempts: u32,
+    /// Tries in all to fetch a secret.
+    pub(crate) secrets_attempts: u32,
     /// Tries in all of `restore_cache`.
     pub(crate) restore_cache_attempts: u32,
 }
@@ -28,6 +30,7 @@ impl Settings {
             traces: wants_trace && !debug_trace_disabled,
             get_sources_attempts: reader.attempts("GET_SOURCES_ATTEMPTS"),
             artifact_download_attempts: reader.attempts("ARTIFACT_DOWNLOAD_ATTEMPTS"),
+            secrets_attempts: reader.attempts("SECRETS_RETRIEVAL_ATTEMPTS"),
             restore_cache_attempts: reader.attempts("RESTORE_CACHE_ATTEMPTS"),
         };
         reader.attempts("EXECUTOR_JOB_SECTION_ATTEMPTS"); // for its warning: other executors have a use for it

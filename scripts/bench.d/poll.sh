@@ -18,6 +18,7 @@ check_interval = 1
   executor = "kubernetes"
   request_concurrency = $2
 TOML
+    : >"$dir/jobs"
     start=$(date +%s.%N)
     LOG_LEVEL=warn "$bin/runner-poll" --config "$dir/config.toml" --state-dir "$dir/state" >"$dir/jobs" 2>"$dir/poll.log" & poll=$!
     pids="$poll $pids"

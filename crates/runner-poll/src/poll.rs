@@ -30,8 +30,10 @@ use crate::turn::Turn;
 
 /// How long a request may still bring a job after QUIT.
 const LAST_ANSWER: Duration = Duration::from_secs(5);
-/// How long a stop waits for what GitLab has given or is about to give: a job that is not stored is lost for an hour.
-const SECURE: Duration = Duration::from_secs(1);
+/// How long a stop waits for answers under way, which may bring a job.
+const LAST_WORD: Duration = Duration::from_secs(1);
+/// How long a stop waits for the disk: a job that was given and not stored is lost for an hour.
+const STORE: Duration = Duration::from_secs(10);
 /// When to look again at a state directory that cannot take jobs; nothing tells when a disk has room.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 

@@ -109,6 +109,7 @@ impl Round {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::turn::Heard;
     use crate::turn::tests::source;
 
     const INTERVAL: Duration = Duration::from_secs(3);
@@ -140,6 +141,22 @@ mod tests {
         }
         assert_eq!(order, [0, 2]);
         assert_eq!(round.next(now, |_| true), Some(1));
+    }
+
+    #[test]
+    fn runners_that_always_get_jobs_are_asked_in_turn() {
+        let (mut round, sources, start) = round(&["a", "b", "c"]);
+        let mut order = Vec::new();
+        for step in 0..9 {
+            let now = start + INTERVAL + Duration::from_millis(step);
+            let index = round.next(now, |_| true).unwrap();
+            round.ask(index, now, INTERVAL, 0);
+            order.push(index);
+            let turn = round.turn_of(&sources[index]).unwrap();
+            turn.in_flight = 0;
+            turn.hear(Heard::Job, now, now, INTERVAL);
+        }
+        assert_eq!(order, [0, 1, 2, 0, 1, 2, 0, 1, 2]);
     }
 
     #[test]

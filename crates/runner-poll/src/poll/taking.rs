@@ -10,7 +10,7 @@ use serde::Deserialize;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::{LOOK_AGAIN, Poll, SECURE};
+use super::{LAST_WORD, LOOK_AGAIN, Poll, STORE};
 use crate::source::Source;
 use crate::take::{Stored, Taken, job_line, refuse};
 
@@ -95,18 +95,20 @@ impl Poll {
 
     /// Stores what GitLab has given, for the next start.
     pub(super) async fn secure(&mut self) {
-        let secured = async {
-            while !(self.asking.is_empty() && self.storing.is_empty()) {
-                tokio::select! {
-                    Some(_stored) = self.storing.join_next() => {}
-                    // A failed request brought no job.
-                    Some(Ok(asked)) = self.asking.join_next() => self.heard(asked),
-                    else => {}
+        let answers = async {
+            while let Some(asked) = self.asking.join_next().await {
+                // A request that failed brought no job.
+                if let Ok(asked) = asked {
+                    self.heard(asked);
                 }
             }
         };
-        if tokio::time::timeout(SECURE, secured).await.is_err() {
+        if tokio::time::timeout(LAST_WORD, answers).await.is_err() {
             tracing::debug!("a request for a job was cut short");
+        }
+        let stores = async { while self.storing.join_next().await.is_some() {} };
+        if tokio::time::timeout(STORE, stores).await.is_err() {
+            tracing::error!("a job that GitLab gave could not be stored within {} s", STORE.as_secs());
         }
     }
 

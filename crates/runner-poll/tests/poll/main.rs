@@ -12,9 +12,9 @@ mod stops;
 mod support;
 mod takes;
 
-use fake_gitlab::{FakeGitlab, JobSpec};
+use fake_gitlab::{FakeGitlab, Fault, JobSpec};
 
-use crate::support::{Place, config};
+use crate::support::{Place, Poll, config};
 
 const REQUEST: &str = "/api/v4/jobs/request";
 
@@ -32,4 +32,14 @@ async fn enqueue(gitlab: &FakeGitlab, count: usize) -> Vec<u64> {
         ids.push(gitlab.enqueue(JobSpec::default()).await.unwrap());
     }
     ids
+}
+
+/// runner-poll with a job that is stored and that GitLab does not confirm.
+async fn unconfirmed(gitlab: &FakeGitlab, place: &Place) -> (Poll, u64) {
+    let id = enqueue(gitlab, 1).await[0];
+    gitlab.inject(Fault::on("PUT", "/api/v4/jobs/*").delay_ms(600_000));
+    let mut poll = place.start(&[]);
+    poll.expect("hello").await;
+    place.until(&place.jobs(), || place.folder(id, gitlab.url()).exists()).await;
+    (poll, id)
 }

@@ -3,7 +3,7 @@
 use fake_gitlab::{Fault, JobStatus};
 use rustix::process::Signal;
 
-use crate::{enqueue, gitlab, one_runner};
+use crate::{enqueue, gitlab, one_runner, unconfirmed};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p35_quit_waits_for_the_request_under_way_and_prints_its_job() {
@@ -54,11 +54,7 @@ async fn a_reader_that_goes_away_is_noticed_at_once() {
 async fn p36_a_second_quit_waits_for_nothing() {
     let gitlab = gitlab().await;
     let place = one_runner(&gitlab, "", "");
-    let id = enqueue(&gitlab, 1).await[0];
-    gitlab.inject(Fault::on("PUT", "/api/v4/jobs/*").delay_ms(600_000));
-    let mut poll = place.start(&[]);
-    poll.expect("hello").await;
-    place.until(&place.jobs(), || place.folder(id, gitlab.url()).exists()).await;
+    let (mut poll, id) = unconfirmed(&gitlab, &place).await;
     poll.signal(Signal::QUIT);
     place.until_logged("no more jobs are taken", 1).await;
     poll.signal(Signal::QUIT);

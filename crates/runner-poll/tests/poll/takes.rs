@@ -3,7 +3,7 @@
 use fake_gitlab::{Fault, JobSpec};
 use rustix::process::Signal;
 
-use crate::{REQUEST, enqueue, gitlab, one_runner};
+use crate::{REQUEST, enqueue, gitlab, one_runner, unconfirmed};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p60_p40_a_job_is_printed_with_all_the_executor_needs_and_is_stored_and_confirmed() {
@@ -37,11 +37,7 @@ async fn p60_p40_a_job_is_printed_with_all_the_executor_needs_and_is_stored_and_
 async fn p65_a_job_that_was_taken_and_not_printed_is_printed_by_the_next_start() {
     let gitlab = gitlab().await;
     let place = one_runner(&gitlab, "", "");
-    let id = enqueue(&gitlab, 1).await[0];
-    gitlab.inject(Fault::on("PUT", "/api/v4/jobs/*").delay_ms(600_000));
-    let mut poll = place.start(&[]);
-    poll.expect("hello").await;
-    place.until(&place.jobs(), || place.folder(id, gitlab.url()).exists()).await;
+    let (mut poll, id) = unconfirmed(&gitlab, &place).await;
     poll.signal(Signal::KILL);
     assert_eq!(poll.line().await, None);
     gitlab.clear_faults();

@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use fake_gitlab::{Fault, JobSpec, JobStatus};
+use k8s_openapi::api::core::v1::{Pod, Secret};
 use rustix::process::Signal;
-use tests::{Finished, Tool, World, run_with_input};
+use serde_json::json;
+use tests::{Finished, Tool, World, run_with_input, trace};
 
 /// Runs a tool to its end with an empty standard input.
 fn run(world: &World, tool: &str, args: &[&str]) -> Finished {
@@ -114,6 +116,45 @@ async fn a_cluster_that_refuses_us_ends_the_pipe_and_keeps_the_job() {
     std::fs::write(world.path("kubeconfig"), kubeconfig).unwrap();
     let _pipe = world.pipe();
     assert_eq!(world.finished(id).await.status, JobStatus::Success);
+}
+
+/// By the programs' own account: it may make what it may make anywhere in its namespace.
+async fn api<K>(world: &World) -> kube::Api<K>
+where
+    K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+    K::DynamicType: Default,
+{
+    let file = kube::config::Kubeconfig::read_from(world.path("kubeconfig")).unwrap();
+    let config = kube::Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default()).await.unwrap();
+    kube::Api::namespaced(kube::Client::try_from(config).unwrap(), world.kube.namespace())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_somebody_else_has_taken_are_said_and_left_alone() {
+    let world = World::start().await;
+    let _pipe = world.pipe();
+    let job = world.run(JobSpec::script(["true"])).await;
+    let log = trace::text(&world.gitlab.trace(job.id));
+    let name = log.split("Running on ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
+    let name = |number: u64| name.replace("job-1", &format!("job-{number}"));
+
+    let secret = json!({"metadata": {"name": name(2)}, "stringData": {"job.json": "of somebody else"}});
+    let pod = json!({"metadata": {"name": name(3)}, "spec": {
+        "containers": [{"name": "x", "image": tests::BUILD_IMAGE, "command": ["sleep", "600"]}],
+    }});
+    let params = kube::api::PostParams::default();
+    let (secrets, pods) = (api::<Secret>(&world).await, api::<Pod>(&world).await);
+    secrets.create(&params, &serde_json::from_value(secret).unwrap()).await.unwrap();
+    pods.create(&params, &serde_json::from_value(pod).unwrap()).await.unwrap();
+    for (kind, id) in [("secret", 2), ("pod", 3)] {
+        let job = world.run(JobSpec::script(["echo never"])).await;
+        assert_eq!((job.id, job.failure_reason.as_deref()), (id, Some("runner_system_failure")));
+        let log = trace::text(&world.gitlab.trace(id));
+        let expected = format!("{kind} \"{}\" exists already and belongs to something else", name(id));
+        assert!(log.contains(&expected), "{log}");
+    }
+    assert!(world.kube.secrets().await.iter().any(|secret| secret["metadata"]["name"] == name(2).as_str()));
+    assert!(pods.get(&name(3)).await.unwrap().metadata.deletion_timestamp.is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -21,7 +21,7 @@ use crate::control::Control;
 use crate::events::Events;
 use crate::files::plan_pod;
 use crate::job::Job;
-use crate::objects::Objects;
+use crate::objects::{Objects, Turn};
 use crate::pod::{PodPlan, PullChoice, Refusal, ServicePlan};
 use crate::pod_events;
 use crate::pull::StartFailure;
@@ -160,7 +160,7 @@ impl Execution<'_> {
         self.made = Some(made.clone());
         self.events.pod(&plan.namespace, &name, &uid, false).await?;
         self.acknowledged(Milestone::Pod { uid: &uid, abandoned: false }).await?;
-        if let Err(err) = hand_over(&objects, &plan, &pod).await {
+        if let Err(err) = hand_over(&objects, &plan, &pod, Turn::First).await {
             return Ok(Attempt::Verdict(
                 Verdict::system(format!("handing the job to its pod: {err}")).while_preparing(),
             ));
@@ -220,7 +220,7 @@ impl Execution<'_> {
             Ok(plan) if started => plan.services,
             Ok(plan) => {
                 self.section = Some("prepare_script");
-                if let Err(err) = hand_over(&made.objects, &plan, &pod).await {
+                if let Err(err) = hand_over(&made.objects, &plan, &pod, Turn::Again).await {
                     return Ok(Verdict::system(format!("handing the job to its pod: {err}")).while_preparing());
                 }
                 plan.services
@@ -390,11 +390,16 @@ async fn create(
 }
 
 /// Gives the job to the pod: the Secret is the claim, the PATCH makes the kubelet bring it.
-async fn hand_over(objects: &Objects, plan: &PodPlan, pod: &k8s_openapi::api::core::v1::Pod) -> Result<(), ApiError> {
+async fn hand_over(
+    objects: &Objects,
+    plan: &PodPlan,
+    pod: &k8s_openapi::api::core::v1::Pod,
+    turn: Turn,
+) -> Result<(), ApiError> {
     for part in &plan.secret_parts {
-        objects.create_secret(part.clone(), pod).await?;
+        objects.create_secret(part.clone(), pod, turn).await?;
     }
     // The claim comes last: it says how many parts there are.
-    let secret = objects.create_secret(plan.secret.clone(), pod).await?;
+    let secret = objects.create_secret(plan.secret.clone(), pod, turn).await?;
     Control::new(objects.pods.clone(), pod.name_any()).announce_payload(&secret).await
 }

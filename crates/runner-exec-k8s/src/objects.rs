@@ -9,12 +9,23 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, Pro
 use kube::{Api, Client, ResourceExt};
 use runner_core::control::ANNOTATION_JOB_KEY;
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::retry::{ApiError, retry};
 use crate::watch::{PodWatch, Seen};
 
 /// How long a pod that is on its way out is waited for before it is looked at again.
 const RECHECK: Duration = Duration::from_secs(2);
+
+/// How long the garbage collector may take to remove what an earlier pod owned.
+const COLLECTION: Duration = Duration::from_secs(10);
+
+/// Whether something is done for the first time, or may have been done before a restart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    First,
+    Again,
+}
 
 /// The API of one namespace.
 #[derive(Clone)]
@@ -46,8 +57,7 @@ impl Objects {
             }
             let Some(found) = self.get_pod(&name).await? else { continue };
             if found.annotations().get(ANNOTATION_JOB_KEY) != pod.annotations().get(ANNOTATION_JOB_KEY) {
-                let message = format!("pod \"{name}\" exists already and belongs to something else");
-                return Err(ApiError::Refused { code: 409, reason: "AlreadyExists".to_owned(), message });
+                return Err(taken("pod", &name));
             }
             if found.metadata.deletion_timestamp.is_none() {
                 return Ok(found);
@@ -62,16 +72,28 @@ impl Objects {
         retry(&format!("reading pod {name}"), || self.pods.get_opt(name)).await
     }
 
-    /// Makes the Secret that hands the job to `pod`, owned by it. Exists it already, the job was handed over before. Returns its
-    /// uid, or its name if it was there.
-    pub(crate) async fn create_secret(&self, mut secret: Secret, pod: &Pod) -> Result<String, ApiError> {
+    /// Makes a Secret that hands the job to `pod`, owned by it. Returns its uid, or its name if it was there.
+    ///
+    /// Exists it already, the job was handed over before. But where nobody can have done that it belongs to an earlier pod, and the
+    /// garbage collector has yet to remove it, or to somebody else, which is an error. We have no right to read it.
+    pub(crate) async fn create_secret(&self, mut secret: Secret, pod: &Pod, turn: Turn) -> Result<String, ApiError> {
         secret.metadata.owner_references = Some(vec![owner(pod)]);
         let (name, params) = (secret.name_any(), PostParams::default());
-        let create = || self.secrets.create(&params, &secret);
-        match retry(&format!("creating secret {name}"), create).await {
-            Ok(made) => Ok(made.uid().unwrap_or(name)),
-            Err(err) if err.code() == 409 => Ok(name),
-            Err(err) => Err(err),
+        let deadline = Instant::now() + COLLECTION;
+        loop {
+            let mut tries = 0;
+            let create = || {
+                tries += 1;
+                self.secrets.create(&params, &secret)
+            };
+            match retry(&format!("creating secret {name}"), create).await {
+                Ok(made) => return Ok(made.uid().unwrap_or(name)),
+                Err(err) if err.code() != 409 => return Err(err),
+                // The answer to the try before was lost, not its effect.
+                Err(_) if turn == Turn::Again || tries > 1 => return Ok(name),
+                Err(_) if Instant::now() < deadline => tokio::time::sleep(RECHECK).await,
+                Err(_) => return Err(taken("secret", &name)),
+            }
         }
     }
 
@@ -109,6 +131,11 @@ impl Objects {
             Err(err) => Err(err),
         }
     }
+}
+
+fn taken(kind: &str, name: &str) -> ApiError {
+    let message = format!("{kind} \"{name}\" exists already and belongs to something else");
+    ApiError::Refused { code: 409, reason: "AlreadyExists".to_owned(), message }
 }
 
 fn owner(pod: &Pod) -> OwnerReference {

@@ -5,6 +5,7 @@ mod cli;
 mod drive;
 mod error;
 mod install;
+mod memory;
 mod process;
 mod serve;
 mod shell;

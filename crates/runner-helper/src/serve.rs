@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::error::{HelperError, doing};
+use crate::memory;
 use crate::process::{Child, Kinship, Reaper, signal_descendants};
 use crate::shell::Shell;
 use crate::wire::{CHUNK, End, Order, Report, Run, SOCKET};
@@ -92,6 +93,7 @@ pub(crate) async fn serve(door: Door) -> Result<u8, HelperError> {
         to_drive,
         deaf: false,
         leaving: false,
+        oom_kills: memory::oom_kills(),
         running: None,
         buffer: vec![0; CHUNK],
     };
@@ -144,6 +146,8 @@ struct Room {
     /// The container is being ended: that a script ends now is not the script's doing, and drive is not told that it is.
     leaving: bool,
     running: Option<Child>,
+    /// How many processes the kernel had killed when that was last told.
+    oom_kills: u64,
     buffer: Vec<u8>,
 }
 
@@ -162,6 +166,11 @@ impl Room {
     async fn ended(&mut self, end: End) -> Result<(), HelperError> {
         self.running = None;
         self.drain().await?;
+        let oom_kills = memory::oom_kills();
+        if oom_kills > self.oom_kills {
+            self.oom_kills = oom_kills;
+            self.report(&Report::OutOfMemory).await;
+        }
         if !self.leaving {
             self.report(&Report::Ended(end)).await;
         }

@@ -9,6 +9,7 @@
 //! | `b`  | drive | empty                    | the job is over: end everything that runs, then exit                 |
 //! | `o`  | serve | at most 64 KiB           | output, of the script or of what it left running                     |
 //! | `x`  | serve | JSON of [`End`]          | the script's shell has ended; its output went before                 |
+//! | `m`  | serve | empty                    | the kernel has killed something of it for want of memory             |
 //! | `f`  | serve | text                     | the script could not be started                                      |
 //! | `s`  | serve | empty                    | nothing runs any more                                                |
 //!
@@ -124,6 +125,8 @@ impl Order {
 pub(crate) enum Report {
     /// Output.
     Output(Vec<u8>),
+    /// The kernel has killed something of the script for want of memory.
+    OutOfMemory,
     /// The script has ended.
     Ended(End),
     /// The script could not be started.
@@ -137,6 +140,7 @@ impl Report {
     pub(crate) async fn write(&self, to: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
         match self {
             Self::Output(bytes) => write(to, b'o', bytes).await,
+            Self::OutOfMemory => write(to, b'm', &[]).await,
             Self::Ended(end) => write(to, b'x', &serde_json::to_vec(end)?).await,
             Self::Failed(why) => write(to, b'f', why.as_bytes()).await,
             Self::Stopped => write(to, b's', &[]).await,
@@ -148,6 +152,7 @@ impl Report {
         let Some((kind, body)) = read(from).await? else { return Ok(None) };
         Ok(Some(match kind {
             b'o' => Self::Output(body),
+            b'm' => Self::OutOfMemory,
             b'x' => Self::Ended(decode(&body)?),
             b'f' => Self::Failed(String::from_utf8_lossy(&body).into_owned()),
             b's' => Self::Stopped,

@@ -18,6 +18,9 @@ use crate::wire::{End, Order, Report, Run, SOCKET};
 /// How long after the last signal a stopped script may take to be gone: only a process the kernel cannot end takes longer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// In the word that Kubernetes has for it.
+const OUT_OF_MEMORY: &str = "a process in the build container was killed for want of memory (OOMKilled)";
+
 /// The connection to `serve`. When it is dropped, serve ends everything that still runs.
 #[derive(Debug)]
 pub(crate) struct Build {
@@ -51,14 +54,16 @@ impl Build {
                 Err(err) => return Err(err),
             }
         };
-        let peer = rustix::net::sockopt::socket_peercred(&stream)?;
-        let user = Owner { user: peer.uid.as_raw(), group: peer.gid.as_raw() };
+        // Not through rustix: it cannot hold the process number 0, which is that of a peer in another container.
+        let peer = stream.peer_cred()?;
+        let user = Owner { user: peer.uid(), group: peer.gid() };
         let (mut from, orders) = stream.into_split();
         let (send, reports) = mpsc::channel(4);
         tokio::spawn(async move {
             while let Ok(Some(report)) = Report::read(&mut from).await {
                 match report {
                     Report::Output(bytes) => log.work(&bytes),
+                    Report::OutOfMemory => log.warn(OUT_OF_MEMORY),
                     report => {
                         if send.send(report).await.is_err() {
                             return;
@@ -86,7 +91,7 @@ impl Build {
             match self.reports.recv().await {
                 Some(Report::Ended(end)) => return Ok(end),
                 Some(Report::Failed(why)) => return Err(Lost::Start(why)),
-                Some(Report::Stopped | Report::Output(_)) => {}
+                Some(Report::Stopped | Report::Output(_) | Report::OutOfMemory) => {}
                 None => return Err(Lost::Container),
             }
         }

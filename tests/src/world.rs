@@ -35,6 +35,8 @@ pub struct WorldBuilder {
     /// Changes that only fake-kube understands.
     fake: Option<fake_kube::Builder>,
     share: Share,
+    /// The namespace of another world.
+    beside: Option<RealCluster>,
     head: String,
     runner: String,
     kubernetes: String,
@@ -52,7 +54,7 @@ impl World {
         let gitlab = FakeGitlab::builder().trace_interval(1).long_poll(Duration::from_secs(5));
         let head = "concurrent = 20\ncheck_interval = 1\n".to_owned();
         let (runner, kubernetes) = (String::new(), String::new());
-        WorldBuilder { gitlab, fake: None, share: Share::WithOthers, head, runner, kubernetes }
+        WorldBuilder { gitlab, fake: None, share: Share::WithOthers, beside: None, head, runner, kubernetes }
     }
 
     /// A path in the world's own folder.
@@ -189,6 +191,12 @@ impl WorldBuilder {
         self
     }
 
+    /// Uses the namespace of another world, on a real cluster.
+    pub fn beside(mut self, other: &World) -> Self {
+        self.beside = Some(other.kube.real().beside());
+        self
+    }
+
     /// The keys above `[[runners]]`.
     pub fn head(mut self, toml: &str) -> Self {
         self.head = format!("{toml}\n");
@@ -212,7 +220,10 @@ impl WorldBuilder {
         let dir = tempfile::Builder::new().prefix("pipe-").tempdir().expect("a folder for the test");
         let kube = match std::env::var_os(cluster::KUBECONFIG) {
             Some(_) if self.fake.is_some() => panic!("this test needs fake-kube"),
-            Some(kubeconfig) => Cluster::Real(RealCluster::start(kubeconfig.into(), self.share).await),
+            Some(kubeconfig) => Cluster::Real(match self.beside {
+                Some(shared) => shared,
+                None => RealCluster::start(kubeconfig.into(), self.share).await,
+            }),
             None => Cluster::Fake(start_fake(self.fake.unwrap_or_else(FakeKube::builder)).await),
         };
         let gitlab = self.gitlab.listen(format!("{}:0", kube.address()));

@@ -35,7 +35,9 @@ async fn each_pull_policy_does_what_it_says() {
     let registry = Registry::start().await;
     let image = registry.image();
     // The helper's image is on the node only: the policy under test is the service's.
-    let world = World::start().await;
+    let allowed =
+        "allowed_pull_policies = [\"always\", \"if-not-present\", \"never\"]\npull_policy = \"if-not-present\"";
+    let world = World::builder().kubernetes(allowed).start().await;
     let _pipe = world.pipe();
     for (policy, success, pulled) in [
         ("never", false, false),

@@ -1,6 +1,6 @@
 //! `config.toml` on the disk: read and replaced under a lock, whole or not at all.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ pub struct Locked {
 }
 
 impl Locked {
-    /// Locks the file at `path`, which need not exist yet; waits while another edit goes on.
+    /// Locks the file at `path`, which need not exist yet; waits, and says so, while another edit goes on.
     ///
     /// The lock lies beside the file, because the file itself is replaced.
     pub fn open(path: &Path) -> Result<Self, FileError> {
@@ -37,7 +37,15 @@ impl Locked {
         let lock_path = path.with_file_name(name);
         let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&lock_path);
         let lock = lock.map_err(failed("opening", &lock_path))?;
-        lock.lock().map_err(failed("locking", &lock_path))?;
+        let locked = match lock.try_lock() {
+            Err(TryLockError::WouldBlock) => {
+                tracing::info!("{}: waiting for another program that edits it", path.display());
+                lock.lock()
+            }
+            Err(TryLockError::Error(err)) => Err(err),
+            Ok(()) => Ok(()),
+        };
+        locked.map_err(failed("locking", &lock_path))?;
         Ok(Self { path, _lock: lock })
     }
 

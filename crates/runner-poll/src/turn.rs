@@ -191,6 +191,8 @@ fn backoff() -> ExponentialBackoff {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use runner_gitlab::Call;
+
     use super::*;
 
     const INTERVAL: Duration = Duration::from_secs(3);
@@ -223,6 +225,26 @@ pub(crate) mod tests {
         assert_eq!(pause(&mut usual, Heard::Nothing(None)), (2.0, None));
         let mut strict = turn("strict_check_interval = true\n");
         assert_eq!(pause(&mut strict, Heard::Job), (2.0, None));
+    }
+
+    #[test]
+    fn p18_only_a_refused_token_speaks_against_the_runner() {
+        let answer = |status| {
+            let (host, message, wait) = ("h".to_owned(), String::new(), Some(Duration::from_secs(9)));
+            Err(Error::Status { call: Call::RequestJob, host, status, message, wait, location: None })
+        };
+        for (statuses, expected) in [
+            (&[401, 403][..], Heard::Refused),
+            (&[409], Heard::Nothing(None)),
+            (&[408, 429, 500, 502, 503, 504, 520], Heard::Busy(Some(Duration::from_secs(9)))),
+            (&[400, 404, 410, 501], Heard::Failed),
+        ] {
+            for status in statuses {
+                assert_eq!(Heard::from(&answer(*status)), expected, "{status}");
+            }
+        }
+        let transport = Error::Transport { call: Call::RequestJob, host: "h".to_owned(), why: "reset".to_owned() };
+        assert_eq!(Heard::from(&Err(transport)), Heard::Failed);
     }
 
     #[test]

@@ -28,7 +28,8 @@ impl Entry {
         for name in tables {
             let item = table.entry(name.as_ref()).or_insert_with(|| Item::Table(Table::new()));
             if !item.is_table() {
-                *item = Item::Table(Table::new());
+                // An inline table keeps its keys.
+                *item = Item::Table(std::mem::take(item).into_table().unwrap_or_default());
             }
             // it was made a table just now
             let Item::Table(below) = item else { return };
@@ -193,6 +194,20 @@ concurrent = 5
         name = \"cache\"
 ";
         assert_eq!(entry.render(), expected);
+    }
+
+    #[test]
+    fn a_key_can_be_set_in_an_inline_table_of_the_template() {
+        let mut entry = Entry::default();
+        entry.fill("[[runners]]\nkubernetes = { namespace = \"ci\", image = \"\" }\n").unwrap();
+        assert!(
+            entry.has(&["kubernetes", "namespace"]) && !entry.has(&["kubernetes", "image"]) && !entry.has(&["x", "y"])
+        );
+        entry.set(&["kubernetes", "image"], "alpine");
+        assert_eq!(
+            entry.render(),
+            "[[runners]]\n  [runners.kubernetes]\n    namespace = \"ci\"\n    image = \"alpine\"\n"
+        );
     }
 
     #[test]

@@ -59,12 +59,18 @@ pub(crate) fn client(runner: &Runner) -> Result<Client, Error> {
     Client::new(&runner.url, Trust::System(&runner.tls()))
 }
 
+/// Locks the file at `path` for an edit. Waits on a thread of its own, so that a signal is heard meanwhile.
+pub(crate) async fn lock(path: &Path) -> anyhow::Result<Locked> {
+    let path = path.to_owned();
+    tokio::task::spawn_blocking(move || Locked::open(&path)).await.context("locking the file")?.exit(Exit::Io)
+}
+
 /// Takes every entry out of the file at `path` that has one of these addresses and tokens.
-pub(crate) fn take_out(path: &Path, gone: &[(String, Secret)]) -> anyhow::Result<()> {
+pub(crate) async fn take_out(path: &Path, gone: &[(String, Secret)]) -> anyhow::Result<()> {
     if gone.is_empty() {
         return Ok(());
     }
-    let file = Locked::open(path).exit(Exit::Io)?;
+    let file = lock(path).await?;
     let text = file.read().exit(Exit::Io)?;
     let runners = parse(path, &text)?.runners;
     let is_gone = |runner: &Runner| gone.iter().any(|(url, token)| *url == runner.url && *token == runner.token);

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use anyhow::{Context, anyhow};
 use runner_cli::exit::{Exit, Fail, failure};
 use runner_cli::system_id;
-use runner_config::file::{self, Locked};
+use runner_config::file;
 use runner_config::{edit, renewal};
 use runner_core::secret::{Secret, short_token};
 use runner_gitlab::retry::retry;
@@ -15,6 +15,7 @@ use runner_gitlab::{Client, Credentials, Info, Trust};
 use crate::cli::Register;
 use crate::entry::Entry;
 use crate::gitlab::exit_of;
+use crate::listed::lock;
 use crate::plan::{Plan, Token, entry_of};
 use crate::questions::ask_missing;
 use crate::report::say;
@@ -37,7 +38,7 @@ pub(crate) async fn register(mut args: Register, path: PathBuf) -> anyhow::Resul
     file::make_folder(&plan.path).exit(Exit::Io)?;
     let system_id = system_id::load_or_create(&plan.path, None);
     let credentials = plan.obtain(&client, &system_id).await?;
-    match plan.save(&credentials) {
+    match plan.save(&credentials).await {
         Ok(()) => {}
         Err(err) if plan.leave_runner => return Err(err),
         Err(err) => return Err(undo(&client, &credentials.token, &system_id, err).await),
@@ -68,9 +69,9 @@ impl Plan {
         Ok(credentials)
     }
 
-    fn save(&self, credentials: &Credentials) -> anyhow::Result<()> {
+    async fn save(&self, credentials: &Credentials) -> anyhow::Result<()> {
         let entry = self.entry_with(credentials);
-        let file = Locked::open(&self.path).exit(Exit::Io)?;
+        let file = lock(&self.path).await?;
         let mut text = file.read().exit(Exit::Io)?;
         if text.is_empty() {
             text.push_str(NEW_FILE);

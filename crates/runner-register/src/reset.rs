@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::SystemTime;
 
-use anyhow::anyhow;
+use anyhow::{Context, anyhow};
 use runner_cli::exit::{Exit, Fail, failure};
 use runner_config::renewal::{self, Renewal, RenewalError};
 use runner_core::config::Runner;
@@ -54,7 +54,10 @@ async fn exchange(runner: &Runner, pat: Option<&Secret>, path: &Path) -> anyhow:
     if pat.is_some() && runner.id == 0 {
         return Err(failure(Exit::Config, anyhow!("{}: the runner's `id` is not there", path.display())));
     }
-    let renewal = Renewal::prepare(path, &runner.url, &runner.token).map_err(|err| failure(exit_of_file(&err), err))?;
+    let (path, url, token) = (path.to_owned(), runner.url.clone(), runner.token.clone());
+    // On a thread of its own, because it waits for other edits.
+    let prepared = tokio::task::spawn_blocking(move || Renewal::prepare(&path, &url, &token)).await;
+    let renewal = prepared.context("preparing the file")?.map_err(|err| failure(exit_of_file(&err), err))?;
     let new = ask(runner, pat).await.map_err(|err| failure(exit_of(&err), err))?;
     let keys = renewal::keys(&new.token, SystemTime::now(), new.token_expires_at.as_deref());
     renewal

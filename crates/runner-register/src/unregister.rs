@@ -41,7 +41,7 @@ pub(crate) async fn unregister(args: Unregister, path: &Path) -> anyhow::Result<
             }
         }
     }
-    take_out(path, &gone)?;
+    take_out(path, &gone).await?;
     Ok(exit)
 }
 

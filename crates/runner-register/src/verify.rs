@@ -44,7 +44,7 @@ pub(crate) async fn verify(args: Verify, path: &Path) -> anyhow::Result<Exit> {
         }
     }
     if args.delete {
-        take_out(path, &refused)?;
+        take_out(path, &refused).await?;
     }
     Ok(exit)
 }

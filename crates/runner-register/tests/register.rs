@@ -4,8 +4,10 @@
 
 mod support;
 
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::process::Stdio;
 
 use fake_gitlab::{FakeGitlab, Fault, RunnerSpec, Tls};
 use serde_json::{Value, json};
@@ -476,6 +478,23 @@ async fn g06_two_registrations_at_one_time_are_both_kept() {
     let mut names: Vec<_> = place.runners().iter().map(|runner| runner["name"].as_str().unwrap().to_owned()).collect();
     names.sort();
     assert_eq!(names, ["a", "b", "c", "d"]);
+}
+
+#[test]
+fn who_waits_for_another_edit_is_told_and_can_leave() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("config.toml");
+    let held = std::fs::File::create(dir.path().join("config.toml.lock")).unwrap();
+    held.lock().unwrap();
+    std::fs::write(&config, "[[runners]]\nname = \"a\"\nurl = \"http://127.0.0.1:1\"\ntoken = \"t\"\n").unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_runner-register"));
+    command.env_clear().args(["-c", config.to_str().unwrap(), "reset-token", "--name", "a"]);
+    let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let told = BufReader::new(child.stderr.take().unwrap()).lines().next().unwrap().unwrap();
+    assert!(told.contains("config.toml: waiting for another program that edits it"), "{told}");
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
 }
 
 #[test]

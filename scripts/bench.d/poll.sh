@@ -22,7 +22,7 @@ TOML
     start=$(date +%s.%N)
     LOG_LEVEL=warn "$bin/runner-poll" --config "$dir/config.toml" --state-dir "$dir/state" >"$dir/jobs" 2>"$dir/poll.log" & poll=$!
     pids="$poll $pids"
-    until [ "$(wc -l <"$dir/jobs")" -gt "$1" ]; do kill -0 "$poll"; sleep 0.02; done
+    until [ "$(wc -l <"$dir/jobs")" -gt "$1" ]; do kill -0 "$poll" || { cat "$dir/poll.log" >&2; exit 1; }; sleep 0.02; done
     end=$(date +%s.%N)
     awk -v jobs="$1" -v requests="$2" -v start="$start" -v end="$end" -v cpu="$(cpu "$poll")" 'BEGIN {
         printf "%-46s %8.0f jobs/s  (%d jobs in %.2f s, %.2f s of processor time)\n",

@@ -1,6 +1,6 @@
 //! runner-register at a terminal.
 
-#![allow(clippy::unwrap_used, reason = "clippy does not know that this is a test")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs::File;
 use std::io::{Read, Write};

@@ -1,6 +1,6 @@
 //! runner-register as a process against a fake GitLab.
 
-#![allow(clippy::unwrap_used, reason = "clippy does not know that this is a test")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

@@ -1,10 +1,6 @@
 //! Runs runner-register as a process, with no environment but what a test gives it.
 
-#![allow(
-    clippy::unwrap_used,
-    dead_code,
-    reason = "clippy does not know that this is a test; each file uses its own part"
-)]
+#![allow(clippy::unwrap_used, dead_code, reason = "a test fails by panicking; each file uses its own part")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -147,3 +147,33 @@ async fn a_service_finds_the_jobs_file_variables_at_their_paths() {
     assert_eq!(job.status, JobStatus::Success, "{log}");
     assert!(log.contains("\nthe certificate\n") && log.contains(".tmp/CERT\n"), "{log}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sources_that_cannot_be_had_fail_the_job_with_gits_own_words() {
+    let dir = tempfile::tempdir().unwrap();
+    let git = |args: &[&str]| {
+        let identity = ["-c", "user.name=test", "-c", "user.email=test@example.com"];
+        let done =
+            std::process::Command::new("git").arg("-C").arg(dir.path()).args(identity).args(args).output().unwrap();
+        assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
+    };
+    git(&["init", "-q", "-b", "main"]);
+    git(&["commit", "-q", "--allow-empty", "-m", "first"]);
+    let world = World::builder().gitlab(|gitlab| gitlab.project("group/app", dir.path())).start().await;
+    let _pipe = world.pipe();
+    let host = world.gitlab.url().trim_start_matches("http://").to_owned();
+    for (url, words) in [
+        (format!("http://gitlab-ci-token:wrong-password@{host}/group/app.git"), "Authentication failed for"),
+        (
+            "http://gitlab-ci-token:wrong-password@127.0.0.1:1/group/app.git".to_owned(),
+            "Failed to connect to 127.0.0.1",
+        ),
+        (format!("http://gitlab-ci-token:wrong-password@{host}/group/none.git"), "fatal: "),
+    ] {
+        let spec = JobSpec::script(["echo never"]).project("group/app").payload(json!({"git_info": {"repo_url": url}}));
+        let (job, log) = run(&world, spec).await;
+        assert_eq!((job.failure_reason.as_deref(), job.exit_code), (Some("script_failure"), Some(128)), "{log}");
+        assert!(log.contains(words), "{words} is missing in\n{log}");
+        assert!(!log.contains("wrong-password") && !log.contains("never"), "{log}");
+    }
+}

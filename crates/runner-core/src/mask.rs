@@ -8,9 +8,12 @@
 
 use std::sync::Arc;
 
-use aho_corasick::{AhoCorasick, Input, Match, MatchKind, Span, packed};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, Input, Match, MatchKind, Span, packed};
 
 use crate::mask_forms::forms;
+
+/// Bytes of patterns for which the fastest automaton is used: it takes about 300 times as much memory.
+const MOST_FOR_DFA: usize = 8 * 1024;
 
 /// What stands where a secret was.
 pub const REPLACEMENT: &str = "[MASKED]";
@@ -206,8 +209,10 @@ impl Search {
         {
             return Self::Packed(packed);
         }
+        let len: usize = patterns.iter().map(Vec::len).sum();
         let automaton = AhoCorasick::builder()
             .match_kind(MatchKind::LeftmostLongest)
+            .kind((len <= MOST_FOR_DFA).then_some(AhoCorasickKind::DFA))
             .ascii_case_insensitive(case == Case::Any)
             .build(patterns);
         Self::Automaton(automaton.unwrap_or_else(|err| unreachable!("secrets are less than 2^31 bytes: {err}")))

@@ -146,7 +146,7 @@ async fn run(
     };
     if let Err(failure) = resolved {
         if job.payload.features.trace_sections {
-            log.runner(&text::section_end(SystemTime::now(), "prepare_script")); // the executor has opened it
+            log.marker(&text::section_end(SystemTime::now(), "prepare_script")); // the executor has opened it
         }
         return finish(args, &log, control, Some(build), Err(failure)).await;
     }

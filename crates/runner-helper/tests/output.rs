@@ -212,3 +212,11 @@ fn j212_the_cut_at_the_limit_is_not_within_a_character() {
         assert!(ended.log.ends_with('é') && !ended.log.contains('\u{fffd}'));
     }
 }
+
+#[test]
+fn a_secret_that_is_part_of_a_sections_name_leaves_the_markers_as_they_are() {
+    let job = Job::new(&["echo a script"]).masked("SECRET", "script").masked("OTHER", "section_end");
+    let ended = job.run().succeeded();
+    assert_eq!(ended.section("step_script"), "\u{1b}[32;1m$ echo a [MASKED]\u{1b}[0;m\na [MASKED]\n");
+    assert!(ended.log.contains("Executing \"step_[MASKED]\" stage"), "{}", ended.log);
+}

@@ -74,12 +74,14 @@ fn j119_without_sources_no_script_runs_and_what_is_for_failed_jobs_is_kept() {
     job.url.clone_from(&gitlab.url);
     let missing = format!("file://{}", job.path("no-repository").display());
     job.payload["git_info"]["repo_url"] = json!(missing);
-    let job = job.variable("GIT_STRATEGY", "clone").variable("GET_SOURCES_ATTEMPTS", "2");
+    let job = job.variable("GIT_STRATEGY", "clone").variable("GET_SOURCES_ATTEMPTS", "3");
     let ended = job.run().failed("command terminated with exit code 128");
     assert_eq!(
         ended.stages,
         [
             "prepare_script",
+            "get_sources",
+            "clear_worktree",
             "get_sources",
             "clear_worktree",
             "get_sources",

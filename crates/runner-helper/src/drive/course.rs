@@ -336,7 +336,7 @@ impl<'a> Course<'a> {
         }
         self.log.stage(name);
         if self.job.payload.features.trace_sections {
-            self.log.runner(&text::section_start(SystemTime::now(), name));
+            self.log.marker(&text::section_start(SystemTime::now(), name));
         }
         self.log.runner(&text::heading(heading));
         Ok(())
@@ -352,7 +352,7 @@ impl<'a> Course<'a> {
     fn close(&self, name: &str) {
         self.log.flush_work();
         if self.job.payload.features.trace_sections {
-            self.log.runner(&text::section_end(SystemTime::now(), name));
+            self.log.marker(&text::section_end(SystemTime::now(), name));
         }
     }
 

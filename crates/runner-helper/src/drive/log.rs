@@ -74,6 +74,14 @@ impl Log {
         self.inner().runner(text);
     }
 
+    /// Writes a section's marker. Its name is the contract's: it stays as it is, even if a secret is part of it.
+    pub(crate) fn marker(&self, marker: &str) {
+        let mut inner = self.inner();
+        let mut out = Vec::new();
+        inner.runner.write_as_is(marker.as_bytes(), &mut out);
+        inner.append(&out);
+    }
+
     /// Writes a yellow line of the runner.
     pub(crate) fn warn(&self, message: &str) {
         self.runner(&text::warning(message));
@@ -203,6 +211,14 @@ impl Stream {
         let mut masked = Vec::with_capacity(bytes.len());
         self.masker.write(bytes, &mut masked);
         self.pass(&masked, out);
+    }
+
+    /// Passes `bytes` on behind what came before, without looking for secrets in them.
+    fn write_as_is(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        let mut held = Vec::new();
+        self.masker.finish(&mut held);
+        held.extend_from_slice(bytes);
+        self.pass(&held, out);
     }
 
     fn finish(&mut self, out: &mut Vec<u8>) {

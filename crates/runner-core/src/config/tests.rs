@@ -1,3 +1,4 @@
+use super::runner::Table;
 use super::*;
 
 fn parse(text: &str) -> (Config, Vec<UnusedKey>) {

@@ -127,3 +127,34 @@ async fn warnings_about_the_pod_are_in_the_log_of_a_job_that_could_not_run() {
         assert_eq!(log.contains("WARNING: Event retrieved from the cluster: "), shown, "{log}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_per_job_is_made_and_goes_with_its_job() {
+    let world = World::builder().kubernetes("namespace_per_job = true").start().await;
+    let _pipe = world.pipe();
+    let seen = world.path("seen").display().to_string();
+    let script = format!("echo begun; until [ -e {seen} ]; do sleep 0.1; done");
+    let id = world.gitlab.enqueue(JobSpec::script([script])).await.unwrap();
+    world.log_shows(id, "begun").await;
+    let pods = world.kube.objects("pods");
+    assert_eq!(pods[0]["metadata"]["namespace"], format!("ci-job-{id}"));
+    std::fs::write(&seen, "").unwrap();
+    assert_eq!(world.finished(id).await.status, JobStatus::Success);
+    world.cluster_is_empty().await;
+    let namespaces = world.kube.objects("namespaces");
+    let left = namespaces.iter().filter(|found| found["metadata"]["name"] == format!("ci-job-{id}"));
+    assert!(left.into_iter().all(|found| found["metadata"]["deletionTimestamp"].is_string()), "{namespaces:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_of_somebody_else_is_left_alone() {
+    let world =
+        World::builder().kubernetes("namespace_per_job = true").kube(|kube| kube.namespace("ci-job-1")).start().await;
+    let _pipe = world.pipe();
+    let (status, log) = log_of(&world, JobSpec::script(["true"])).await;
+    assert_eq!(status, JobStatus::Failed);
+    assert!(log.contains("namespace \"ci-job-1\" exists already and belongs to something else"), "{log}");
+    let namespaces = world.kube.objects("namespaces");
+    let found = namespaces.iter().find(|found| found["metadata"]["name"] == "ci-job-1").unwrap();
+    assert!(found["metadata"]["deletionTimestamp"].is_null(), "{found}");
+}

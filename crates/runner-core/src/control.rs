@@ -12,6 +12,8 @@ pub const LABEL_SYSTEM_ID: &str = "manager.runner.gitlab.com/system-id";
 pub const LABEL_JOB_ID: &str = "job.runner.gitlab.com/id";
 /// Annotation with the job's key `<id>@<host>`; tells two jobs of one id on two GitLabs apart.
 pub const ANNOTATION_JOB_KEY: &str = "runner-tools.dev/job";
+/// Annotation of a pod whose namespace was made for it alone, and goes with it.
+pub const ANNOTATION_OWN_NAMESPACE: &str = "runner-tools.dev/own-namespace";
 
 /// Annotation: stop the job. Value is a [`Cancel`].
 pub const ANNOTATION_CANCEL: &str = "runner-tools.dev/cancel";

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::Context;
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use runner_cli::watch::Watch;
@@ -17,11 +18,13 @@ use runner_core::{COMPATIBLE_VERSION, REVISION, RUNNER_NAME};
 
 use crate::acknowledge::{self, Journal, Milestone};
 use crate::attend::{Attend, End, PrepareLimit};
+use crate::client::Cluster;
 use crate::control::Control;
 use crate::events::Events;
 use crate::files::plan_pod;
 use crate::job::Job;
 use crate::objects::{Objects, Turn};
+use crate::own_namespace::OwnNamespace;
 use crate::pod::{PodPlan, PullChoice, Refusal, ServicePlan};
 use crate::pod_events;
 use crate::pull::StartFailure;
@@ -56,6 +59,7 @@ pub(crate) async fn execute(world: &Arc<World>, job: Job) -> anyhow::Result<Stat
         said_last: journal.said_last,
         since: journal.written,
         made: None,
+        own_namespace: None,
     };
     execution.run(journal).await
 }
@@ -73,6 +77,8 @@ struct Execution<'a> {
     since: Option<Timestamp>,
     /// The pod that must be deleted in the end.
     made: Option<Made>,
+    /// And the namespace, if it was made for this job.
+    own_namespace: Option<OwnNamespace>,
 }
 
 #[derive(Clone)]
@@ -97,9 +103,10 @@ impl Execution<'_> {
             // The result is delivered already; only the pod is left.
             if let Some(pod) = journal.pod {
                 let (_, objects) = self.cluster(&pod.namespace).await?;
+                self.own_namespace = self.namespace_of_job(&objects, &pod.namespace);
                 self.made = Some(Made { objects, namespace: pod.namespace, name: pod.name, uid: pod.uid });
             }
-            self.delete().await;
+            self.clean_up().await;
             return Ok(state);
         }
         let verdict = match journal.pod {
@@ -146,8 +153,8 @@ impl Execution<'_> {
     /// One pod: made, announced, handed the job, attended.
     async fn attempt(&mut self, plan: PodPlan, choice: &PullChoice, prepare: PrepareLimit) -> anyhow::Result<Attempt> {
         let (cluster, objects) = self.cluster(&plan.namespace).await?;
-        let mut watch = self.world.pod_watch(cluster, &plan.namespace, &plan.pod.name_any(), &self.job.owner);
-        let pod = match create(&objects, &plan, &mut watch).await {
+        let mut watch = self.pod_watch(cluster, &plan.namespace, &plan.pod.name_any());
+        let pod = match self.create(&objects, &plan, &mut watch).await {
             Ok(pod) => pod,
             Err(err) => {
                 self.world.refused(&err)?;
@@ -191,7 +198,7 @@ impl Execution<'_> {
         self.events.executor_text(lines, false).await?;
         let (name, uid) = (made.name.clone(), made.uid.clone());
         let (cluster, _) = self.cluster(&plan.namespace).await?;
-        let mut watch = self.world.pod_watch(cluster, &plan.namespace, &name, &self.job.owner);
+        let mut watch = self.pod_watch(cluster, &plan.namespace, &name);
         self.delete().await;
         watch.gone(&uid).await;
         self.events.pod(&plan.namespace, &name, &uid, true).await?;
@@ -203,7 +210,8 @@ impl Execution<'_> {
     async fn resume(&mut self, known: PodEvent, attempt: u32) -> anyhow::Result<Verdict> {
         let PodEvent { namespace, name, uid, .. } = known;
         let (cluster, objects) = self.cluster(&namespace).await?;
-        let watch = self.world.pod_watch(cluster, &namespace, &name, &self.job.owner);
+        let watch = self.pod_watch(cluster, &namespace, &name);
+        self.own_namespace = self.namespace_of_job(&objects, &namespace);
         let pod = match objects.get_pod(&name).await {
             Ok(pod) => pod.filter(|pod| pod.uid().as_deref() == Some(&uid)),
             Err(err) => {
@@ -276,7 +284,7 @@ impl Execution<'_> {
         }
         self.events.close(verdict).await?;
         self.acknowledged(Milestone::Close).await?;
-        self.delete().await;
+        self.clean_up().await;
         Ok(())
     }
 
@@ -347,7 +355,7 @@ impl Execution<'_> {
         plan_pod(self.job, attempt, policies, &self.world.host_name, &self.world.pods)
     }
 
-    async fn cluster(&self, namespace: &str) -> anyhow::Result<(crate::client::Cluster, Objects)> {
+    async fn cluster(&self, namespace: &str) -> anyhow::Result<(Cluster, Objects)> {
         let cluster = self.world.clusters.client(&self.job.kubernetes).await?;
         let objects = Objects::new(&cluster.client, namespace);
         Ok((cluster, objects))
@@ -363,6 +371,43 @@ impl Execution<'_> {
         }
     }
 
+    /// Makes the pod, and before it what it needs to start.
+    async fn create(&mut self, objects: &Objects, plan: &PodPlan, watch: &mut PodWatch) -> Result<Pod, ApiError> {
+        if let Some(namespace) = self.namespace_of_job(objects, &plan.namespace) {
+            namespace.create(&plan.pod).await?;
+            self.own_namespace = Some(namespace);
+        }
+        for secret in &plan.early_secrets {
+            objects.create_early_secret(secret).await?;
+        }
+        let pod = match &self.own_namespace {
+            Some(_) => OwnNamespace::create_pod(objects, &plan.pod, watch).await?,
+            None => objects.create_pod(&plan.pod, watch).await?,
+        };
+        for secret in &plan.early_secrets {
+            objects.adopt_secret(&secret.name_any(), &pod).await?;
+        }
+        Ok(pod)
+    }
+
+    fn namespace_of_job(&self, objects: &Objects, name: &str) -> Option<OwnNamespace> {
+        self.job.kubernetes.namespace_per_job.then(|| OwnNamespace::new(&objects.pods.clone().into_client(), name))
+    }
+
+    /// One watch serves all namespaces that were made for jobs.
+    fn pod_watch(&self, cluster: Cluster, namespace: &str, pod: &str) -> PodWatch {
+        let namespace = if self.job.kubernetes.namespace_per_job { "" } else { namespace };
+        self.world.pod_watch(cluster, namespace, pod, &self.job.owner)
+    }
+
+    /// Nothing of the job stays in the cluster.
+    async fn clean_up(&mut self) {
+        self.delete().await;
+        if let Some(namespace) = self.own_namespace.take() {
+            namespace.delete().await;
+        }
+    }
+
     /// Deletes the pod, and with it its Secrets. Failing is no trouble of the job's: the next sweep tries again.
     async fn delete(&mut self) {
         let Some(Made { objects, name, uid, .. }) = self.made.take() else { return };
@@ -373,29 +418,8 @@ impl Execution<'_> {
     }
 }
 
-/// Makes the pod, and before it what it needs to start.
-async fn create(
-    objects: &Objects,
-    plan: &PodPlan,
-    watch: &mut PodWatch,
-) -> Result<k8s_openapi::api::core::v1::Pod, ApiError> {
-    for secret in &plan.early_secrets {
-        objects.create_early_secret(secret).await?;
-    }
-    let pod = objects.create_pod(&plan.pod, watch).await?;
-    for secret in &plan.early_secrets {
-        objects.adopt_secret(&secret.name_any(), &pod).await?;
-    }
-    Ok(pod)
-}
-
 /// Gives the job to the pod: the Secret is the claim, the PATCH makes the kubelet bring it.
-async fn hand_over(
-    objects: &Objects,
-    plan: &PodPlan,
-    pod: &k8s_openapi::api::core::v1::Pod,
-    turn: Turn,
-) -> Result<(), ApiError> {
+async fn hand_over(objects: &Objects, plan: &PodPlan, pod: &Pod, turn: Turn) -> Result<(), ApiError> {
     for part in &plan.secret_parts {
         objects.create_secret(part.clone(), pod, turn).await?;
     }

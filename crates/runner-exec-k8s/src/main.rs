@@ -17,6 +17,7 @@ mod follow;
 mod intake;
 mod job;
 mod objects;
+mod own_namespace;
 mod plain;
 mod pod;
 mod pod_events;

@@ -144,7 +144,7 @@ pub(crate) fn plan(input: &PodInput<'_>) -> Result<PodPlan, Refusal> {
 
 fn assemble(input: &PodInput<'_>, config: &Kubernetes, notes: &mut Vec<Note>) -> Result<PodPlan, Refusal> {
     let name = metadata::pod_name(input);
-    let overwrites = Overwrites::evaluate(config, input.variables, notes)?;
+    let overwrites = Overwrites::evaluate(input.payload.id, config, input.variables, notes)?;
     let resources = Resources::evaluate(config, input.variables, notes)?;
     let image = images::build_image(input, config, notes)?;
     let namespace = namespace(&overwrites, notes);

@@ -5,14 +5,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
-use kube::ResourceExt;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Client, ResourceExt};
 use runner_cli::exit::{Exit, Fail, failure};
 use runner_cli::signals::Signals;
 use runner_cli::state::{JobDir, StateDir};
 use runner_cli::stdin::{Ending, Lines, Received};
 use runner_cli::stdout::{Closed, Output};
 use runner_cli::watch::Watcher;
-use runner_core::control::ANNOTATION_JOB_KEY;
+use runner_core::control::{ANNOTATION_JOB_KEY, ANNOTATION_OWN_NAMESPACE};
 use runner_core::event::{Hello, JobKey, State};
 use runner_core::job::JobLine;
 use runner_core::line::{Line, encode, encode_end};
@@ -24,6 +25,7 @@ use crate::execute::execute;
 use crate::intake::Intake;
 use crate::job::Job;
 use crate::objects::Objects;
+use crate::own_namespace::OwnNamespace;
 use crate::retry::ApiError;
 use crate::watch::{Namespace, PodWatch, Watches};
 
@@ -199,12 +201,9 @@ impl Jobs {
     async fn stop(&mut self) {
         self.tasks.abort_all();
         if self.world.state.is_none() {
-            let sweeps = self.world.watches.all().into_iter().map(|(objects, namespace)| async move {
+            let sweeps = self.world.watches.all().into_iter().map(|(client, namespace)| async move {
                 for pod in namespace.all() {
-                    let name = pod.name_any();
-                    if let Err(err) = objects.delete_pod(&name, &pod.uid().unwrap_or_default(), None).await {
-                        tracing::warn!("pod {name} could not be deleted: {err}");
-                    }
+                    delete(&client, &pod).await;
                 }
             });
             let all = futures::future::join_all(sweeps);
@@ -233,11 +232,11 @@ impl World {
         Job::read(line, dir, label_value(&owner), replay).map(Some)
     }
 
-    /// A view of one pod, through the one watch of its namespace.
+    /// A view of one pod, through the one watch of its namespace; an empty one means all.
     pub(crate) fn pod_watch(self: &Arc<Self>, cluster: Cluster, namespace: &str, pod: &str, owner: &str) -> PodWatch {
-        let found = self.watches.namespace(cluster, namespace, owner, |objects, new| {
+        let found = self.watches.namespace(cluster, namespace, owner, |client, new| {
             if self.state.is_some() {
-                tokio::spawn(sweep(Arc::clone(self), Arc::clone(new), objects.clone()));
+                tokio::spawn(sweep(Arc::clone(self), Arc::clone(new), client.clone()));
             }
         });
         found.pod(pod)
@@ -266,7 +265,7 @@ impl World {
 }
 
 /// Deletes the pods of ours that belong to no job: at each complete list, and every few minutes.
-async fn sweep(world: Arc<World>, namespace: Arc<Namespace>, objects: Objects) {
+async fn sweep(world: Arc<World>, namespace: Arc<Namespace>, client: Client) {
     let mut lists = namespace.lists();
     loop {
         tokio::select! {
@@ -278,12 +277,21 @@ async fn sweep(world: Arc<World>, namespace: Arc<Namespace>, objects: Objects) {
             if pod.metadata.deletion_timestamp.is_some() || !job.is_some_and(|job| world.is_orphan(job)) {
                 continue;
             }
-            let name = pod.name_any();
-            tracing::info!("pod {name} belongs to no job any more, deleting it");
-            if let Err(err) = objects.delete_pod(&name, &pod.uid().unwrap_or_default(), None).await {
-                tracing::warn!("pod {name} could not be deleted: {err}");
-            }
+            tracing::info!("pod {} belongs to no job any more, deleting it", pod.name_any());
+            delete(&client, &pod).await;
         }
+    }
+}
+
+/// Deletes a pod that nobody needs, and the namespace that was made for it.
+async fn delete(client: &Client, pod: &Pod) {
+    let (name, namespace) = (pod.name_any(), pod.namespace().unwrap_or_default());
+    let objects = Objects::new(client, &namespace);
+    if let Err(err) = objects.delete_pod(&name, &pod.uid().unwrap_or_default(), None).await {
+        tracing::warn!("pod {name} could not be deleted: {err}");
+    }
+    if pod.annotations().contains_key(ANNOTATION_OWN_NAMESPACE) {
+        OwnNamespace::new(client, &namespace).delete().await;
     }
 }
 

@@ -7,12 +7,11 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as start};
-use kube::{Api, ResourceExt};
+use kube::{Api, Client, ResourceExt};
 use runner_core::control::{LABEL_MANAGED_BY, LABEL_SYSTEM_ID, MANAGED_BY};
 use tokio::sync::watch;
 
 use crate::client::{Cluster, ClusterKey};
-use crate::objects::Objects;
 use crate::retry::ApiError;
 
 /// What is known of a pod.
@@ -32,7 +31,7 @@ type Place = (ClusterKey, String, String);
 #[derive(Default)]
 pub(crate) struct Watches {
     /// By cluster, namespace and owner.
-    namespaces: Mutex<HashMap<Place, (Objects, Arc<Namespace>)>>,
+    namespaces: Mutex<HashMap<Place, (Client, Arc<Namespace>)>>,
 }
 
 /// The pods of one owner in one namespace.
@@ -51,29 +50,32 @@ pub(crate) struct PodWatch {
 }
 
 impl Watches {
-    /// The watch of `namespace` for pods of `owner`, started at the first call. `on_new` gets a new one.
+    /// The watch of `namespace`, or of all if it is empty, for pods of `owner`; started at the first call. `on_new` gets a new one.
     pub(crate) fn namespace(
         &self,
         cluster: Cluster,
         namespace: &str,
         owner: &str,
-        on_new: impl FnOnce(&Objects, &Arc<Namespace>),
+        on_new: impl FnOnce(&Client, &Arc<Namespace>),
     ) -> Arc<Namespace> {
         let Cluster { key, client } = cluster;
         let mut namespaces = self.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = namespaces.entry((key, namespace.to_owned(), owner.to_owned()));
         let (_, found) = entry.or_insert_with(|| {
-            let objects = Objects::new(&client, namespace);
+            let pods = match namespace {
+                "" => Api::all(client.clone()),
+                namespace => Api::namespaced(client.clone(), namespace),
+            };
             let new = Arc::new(Namespace { pods: Mutex::default(), listed: watch::Sender::new(0) });
-            tokio::spawn(run(Arc::clone(&new), objects.pods.clone(), namespace.to_owned(), owner.to_owned()));
-            on_new(&objects, &new);
-            (objects, new)
+            tokio::spawn(run(Arc::clone(&new), pods, namespace.to_owned(), owner.to_owned()));
+            on_new(&client, &new);
+            (client, new)
         });
         Arc::clone(found)
     }
 
     /// All namespaces in use.
-    pub(crate) fn all(&self) -> Vec<(Objects, Arc<Namespace>)> {
+    pub(crate) fn all(&self) -> Vec<(Client, Arc<Namespace>)> {
         self.namespaces.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 }

@@ -98,6 +98,9 @@ pub(super) fn annotations(
     let wanted = configured.chain(overwrites.annotations.clone());
     annotations.extend(wanted.filter(|(key, _)| !is_in_domain(key, CONTROL_DOMAIN)));
     annotations.insert(control::ANNOTATION_JOB_KEY.to_owned(), input.line.key().to_string());
+    if config.namespace_per_job {
+        annotations.insert(control::ANNOTATION_OWN_NAMESPACE.to_owned(), "true".to_owned());
+    }
     annotations
 }
 

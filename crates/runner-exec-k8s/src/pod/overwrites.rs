@@ -28,21 +28,25 @@ pub(super) struct Overwrites {
 }
 
 impl Overwrites {
-    /// Reads the job's variables, expanded.
-    pub(super) fn evaluate(config: &Kubernetes, variables: &Variables, notes: &mut Vec<Note>) -> Result<Self, Refusal> {
+    /// Reads the variables, expanded, of the job with the id `job`.
+    pub(super) fn evaluate(
+        job: u64,
+        config: &Kubernetes,
+        variables: &Variables,
+        notes: &mut Vec<Note>,
+    ) -> Result<Self, Refusal> {
         if config.bearer_token_overwrite_allowed && !variables.value("KUBERNETES_BEARER_TOKEN").is_empty() {
             // One watch and one client serve all jobs; running the job under another account than it asked for is worse.
             return Err(Refusal::configuration(
                 "KUBERNETES_BEARER_TOKEN is set, but jobs cannot bring their own token",
             ));
         }
-        if config.namespace_per_job {
-            // Nobody makes that namespace; falling back to a shared one would undo the separation that was asked for.
-            return Err(Refusal::configuration("`namespace_per_job` is set, but namespaces are not made for jobs yet"));
-        }
         let mut texts = Texts { variables, notes };
         let allowed = &config.namespace_overwrite_allowed;
-        let namespace = texts.one("Namespace", &config.namespace, allowed, "KUBERNETES_NAMESPACE_OVERWRITE")?;
+        let namespace = match config.namespace_per_job {
+            true => format!("ci-job-{job}"),
+            false => texts.one("Namespace", &config.namespace, allowed, "KUBERNETES_NAMESPACE_OVERWRITE")?,
+        };
         let account = &config.service_account_overwrite_allowed;
         let service_account =
             texts.one("ServiceAccount", &config.service_account, account, "KUBERNETES_SERVICE_ACCOUNT_OVERWRITE")?;
@@ -139,7 +143,7 @@ mod tests {
         let list = job.iter().map(|&(key, value)| Variable::public(key, value)).collect();
         let config = serde_json::from_value(config).unwrap();
         let mut notes = Vec::new();
-        let result = Overwrites::evaluate(&config, &Variables::new(list, ""), &mut notes);
+        let result = Overwrites::evaluate(42, &config, &Variables::new(list, ""), &mut notes);
         (result.map_err(|refusal| refusal.message), notes.iter().map(|note| note.text().to_owned()).collect())
     }
 
@@ -169,9 +173,10 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_per_job_is_refused() {
-        let (result, _) = evaluate(json!({"namespace": "ci", "namespace_per_job": true}), &[]);
-        assert!(result.unwrap_err().contains("namespace_per_job"));
+    fn a_namespace_of_the_jobs_own_is_not_overwritten() {
+        let config = json!({"namespace": "ci", "namespace_per_job": true, "namespace_overwrite_allowed": ".*"});
+        let (result, notes) = evaluate(config, &[("KUBERNETES_NAMESPACE_OVERWRITE", "team-a")]);
+        assert_eq!((result.unwrap().namespace.as_str(), notes.len()), ("ci-job-42", 0));
     }
 
     #[test]

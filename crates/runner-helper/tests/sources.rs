@@ -211,3 +211,15 @@ fn j139_j513_large_files_are_pulled_where_git_can() {
         assert_eq!(ended.section("get_sources").contains(expected), pulled, "{skip}: {}", ended.log);
     }
 }
+
+#[test]
+fn sources_are_for_every_user_or_for_the_one_of_the_build_container() {
+    use std::os::unix::fs::MetadataExt;
+    for (flag, for_all) in [("false", true), ("true", false)] {
+        let (job, ..) = with_sources(&["true"], "clone");
+        let ended = job.variable("FF_DISABLE_UMASK_FOR_KUBERNETES_EXECUTOR", flag).run().succeeded();
+        let file = fs::metadata(ended.project().join("README.md")).unwrap();
+        assert_eq!(file.mode() & 0o002 != 0, for_all, "{:o}", file.mode());
+        assert_eq!(file.uid(), rustix::process::getuid().as_raw());
+    }
+}

@@ -86,6 +86,8 @@ struct Progress {
     started: bool,
     /// The services that the job waits for are there.
     services_ready: bool,
+    /// The version of the pod that was looked at last, and whether the job had begun then.
+    looked: Option<(Option<String>, bool)>,
     outcome: Option<Outcome>,
     told: Option<Cancel>,
     replayed_from: Option<u64>,
@@ -123,6 +125,7 @@ impl Attend<'_> {
             control: Control::new(self.objects.pods.clone(), self.name.clone()),
             started: prepare.is_none(),
             services_ready: false,
+            looked: None,
             outcome: None,
             told: None,
             replayed_from: None,
@@ -301,11 +304,13 @@ impl Attend<'_> {
                 return Ok(None);
             }
         };
-        let changed = at.last.as_ref().is_none_or(|last| last.resource_version() != pod.resource_version());
         at.last = Some(pod.clone());
-        if !changed {
+        // What was no news before the job began may be some now.
+        let looked = Some((pod.resource_version(), at.started));
+        if at.looked == looked {
             return Ok(None);
         }
+        at.looked = looked;
         if pod.metadata.deletion_timestamp.is_some() {
             self.expect_the_end(at);
         }

@@ -60,8 +60,18 @@ async fn a_restricted_namespace_refuses_other_pods_with_the_reason() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a real cluster: scripts/e2e"]
 async fn executors_in_one_namespace_leave_each_others_pods_alone() {
+    // Also two of one machine, which have one system id: then only their runners' tokens tell them apart.
+    for system_id in [None, Some("r_0123456789ab")] {
+        neighbours(system_id).await;
+    }
+}
+
+async fn neighbours(system_id: Option<&str>) {
     let first = World::start().await;
     let second = World::builder().beside(&first).start().await;
+    if let Some(id) = system_id {
+        std::fs::write(second.path(".runner_system_id"), id).unwrap();
+    }
     let (lasting, pipe) = (JobSpec::script(["echo begun", "sleep 8", "echo done"]), first.pipe());
     let id = first.gitlab.enqueue(lasting.clone()).await.unwrap();
     first.log_shows(id, "begun\n").await;

@@ -39,6 +39,7 @@ use crate::cli::{Inject, PodArgs};
 pub(crate) use containers::INSTALL;
 use environment::EarlySecret;
 pub(crate) use images::check_executor_options;
+pub(crate) use metadata::is_of_runner;
 pub(crate) use notes::Refusal;
 use notes::{Note, lines};
 use overwrites::Overwrites;

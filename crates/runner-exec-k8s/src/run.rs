@@ -26,6 +26,7 @@ use crate::intake::Intake;
 use crate::job::Job;
 use crate::objects::Objects;
 use crate::own_namespace::OwnNamespace;
+use crate::pod::is_of_runner;
 use crate::retry::ApiError;
 use crate::watch::{Namespace, PodWatch, Watches};
 
@@ -49,6 +50,9 @@ pub(crate) struct World {
     /// Set in a live pipe, where jobs have folders: fed by a producer that can continue, read by runner-trace.
     state: Option<StateDir>,
     running: Mutex<HashSet<JobKey>>,
+    /// Short tokens of the runners whose jobs came by. Others' pods are none of ours, even with our system id: another pipe of
+    /// this machine may use the namespace.
+    runners: Mutex<HashSet<String>>,
 }
 
 /// Runs jobs until the input ends, the output closes, or a signal comes.
@@ -83,6 +87,7 @@ pub(crate) async fn run(args: Cli, signals: Signals) -> anyhow::Result<Exit> {
         run: run_name(),
         state,
         running: Mutex::default(),
+        runners: Mutex::default(),
     });
     let mut jobs = Jobs { world: Arc::clone(&world), intake, tasks: JoinSet::new(), all_succeeded: true };
     let exit = jobs.serve(&mut lines, first, &signals).await?;
@@ -174,6 +179,7 @@ impl Jobs {
             tracing::debug!("job {} runs already", job.key);
             return;
         }
+        self.world.runners().insert(job.line.runner.short_token.clone());
         let world = Arc::clone(&self.world);
         self.tasks.spawn(async move {
             let key = job.key.clone();
@@ -254,8 +260,16 @@ impl World {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the job that a pod was made for is over for us.
-    fn is_orphan(&self, job: &str) -> bool {
+    fn runners(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.runners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the pod was made for a job of ours that is over.
+    fn is_orphan(&self, pod: &Pod) -> bool {
+        if !self.runners().iter().any(|token| is_of_runner(pod, token)) {
+            return false;
+        }
+        let Some(job) = pod.annotations().get(ANNOTATION_JOB_KEY) else { return false };
         let Some((id, host)) = job.split_once('@') else { return false };
         let Ok(id) = id.parse() else { return false };
         let key = JobKey { id, host: host.to_owned() };
@@ -273,8 +287,7 @@ async fn sweep(world: Arc<World>, namespace: Arc<Namespace>, client: Client) {
             () = tokio::time::sleep(SWEEP) => {}
         }
         for pod in namespace.all() {
-            let job = pod.annotations().get(ANNOTATION_JOB_KEY);
-            if pod.metadata.deletion_timestamp.is_some() || !job.is_some_and(|job| world.is_orphan(job)) {
+            if pod.metadata.deletion_timestamp.is_some() || !world.is_orphan(&pod) {
                 continue;
             }
             tracing::info!("pod {} belongs to no job any more, deleting it", pod.name_any());

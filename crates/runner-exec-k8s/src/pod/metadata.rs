@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::api::core::v1::Pod;
 use runner_core::config::Kubernetes;
 use runner_core::control;
 use runner_core::duration::GoDuration;
@@ -13,6 +14,8 @@ use super::overwrites::Overwrites;
 
 /// Longest name of a pod that is also its host name, and longest value of a label.
 const MAX: usize = 63;
+/// The label with the runner's short token.
+const LABEL_RUNNER: &str = "manager.runner.gitlab.com/id-short";
 /// The domain of annotations by which pod and executor talk: nobody else may set them.
 const CONTROL_DOMAIN: &str = "runner-tools.dev";
 
@@ -55,7 +58,7 @@ pub(super) fn labels(input: &PodInput<'_>, config: &Kubernetes, overwrites: &Ove
         ("project.runner.gitlab.com/root-namespace-id", info.root_namespace_id.to_string()),
         ("job.runner.gitlab.com/pod", project),
         ("manager.runner.gitlab.com/name", input.line.runner.name.clone()),
-        ("manager.runner.gitlab.com/id-short", input.line.runner.short_token.clone()),
+        (LABEL_RUNNER, input.line.runner.short_token.clone()),
     ];
     let configured = config.pod_labels.iter().map(|(key, value)| (key.clone(), input.variables.expand(value)));
     let wanted = configured.chain(overwrites.labels.clone());
@@ -64,6 +67,12 @@ pub(super) fn labels(input: &PodInput<'_>, config: &Kubernetes, overwrites: &Ove
     labels.values_mut().for_each(|value| *value = sanitised(value));
     labels.extend(owner_labels(input));
     labels
+}
+
+/// Whether the pod was made for a job of the runner with this short token.
+pub(crate) fn is_of_runner(pod: &Pod, short_token: &str) -> bool {
+    let label = pod.metadata.labels.as_ref().and_then(|labels| labels.get(LABEL_RUNNER));
+    label.is_some_and(|label| *label == sanitised(short_token))
 }
 
 /// The labels by which we find what is ours. They win over everything.
@@ -130,6 +139,15 @@ mod tests {
 
     use super::super::tests::Fixture;
     use super::*;
+
+    #[test]
+    fn a_pod_tells_whose_runners_it_is() {
+        let mut fixture = Fixture::new(json!({}), json!({}));
+        // A label's value may not begin like that.
+        fixture.line.runner.short_token = "_a-bc".into();
+        let pod = fixture.plan().pod;
+        assert!(is_of_runner(&pod, "_a-bc") && !is_of_runner(&pod, "_a-bd"));
+    }
 
     #[test]
     fn j144_names_are_made_of_the_job_and_fit_a_dns_label() {

@@ -75,3 +75,16 @@ forget() {
     while read -r point; do rmdir "$point" 2>/dev/null || true; done <"$dir/made"
     rm -rf "$dir"
 }
+
+# nothing_is_left NAMESPACE - proves it: NAMESPACE is what the cluster's network was known by, as /proc shows it.
+nothing_is_left() {
+    strays=
+    # shellcheck disable=SC2012 # names are numbers
+    [ -z "$1" ] || strays=$(ls -l /proc/[0-9]*/ns/net 2>/dev/null | grep -F -- "-> $1" | sed 's|.*/proc/\([0-9]*\)/.*|\1|')
+    [ -z "$strays" ] || fail "processes are left in the cluster's network:" $strays
+    ! grep -qF " $dir" /proc/mounts || fail "mounts are left below $dir"
+    for hierarchy in $hierarchies; do
+        [ ! -e "$hierarchy/$group" ] || fail "a control group is left: $hierarchy/$group"
+    done
+    [ ! -e "$dir" ] || fail "files are left: $dir"
+}

@@ -44,8 +44,10 @@ provider_down() {
     mkdir -p "$cache"
     exec 9>"$cache/lock"
     flock 9
+    namespace=$(readlink "/proc/$(cat "$dir/holder.pid" 2>/dev/null)/ns/net" || true)
     end_processes
     forget
+    nothing_is_left "$namespace"
     flock -u 9
 }
 
@@ -83,7 +85,8 @@ provider_possible() {
     [ "$(id -u)" -eq 0 ] || fail "the local provider needs root"
     need nsenter unshare setsid flock ip openssl apt-get dpkg-deb
     [ -x "$built/kubelet" ] || need go
-    unshare --net --mount true 2>/dev/null || fail "this machine lets nobody make namespaces"
+    unshare --net --mount true 2>/dev/null || fail "namespaces cannot be made here"
+    [ -w "$tracking" ] || fail "control groups cannot be made in $tracking"
 }
 
 provider_kill() {

@@ -136,12 +136,12 @@ async fn a_namespace_per_job_is_made_and_goes_with_its_job() {
     let script = format!("echo begun; until [ -e {seen} ]; do sleep 0.1; done");
     let id = world.gitlab.enqueue(JobSpec::script([script])).await.unwrap();
     world.log_shows(id, "begun").await;
-    let pods = world.kube.objects("pods");
+    let pods = world.kube.fake().objects("pods");
     assert_eq!(pods[0]["metadata"]["namespace"], format!("ci-job-{id}"));
     std::fs::write(&seen, "").unwrap();
     assert_eq!(world.finished(id).await.status, JobStatus::Success);
     world.cluster_is_empty().await;
-    let namespaces = world.kube.objects("namespaces");
+    let namespaces = world.kube.fake().objects("namespaces");
     let left = namespaces.iter().filter(|found| found["metadata"]["name"] == format!("ci-job-{id}"));
     assert!(left.into_iter().all(|found| found["metadata"]["deletionTimestamp"].is_string()), "{namespaces:?}");
 }
@@ -154,7 +154,7 @@ async fn a_namespace_of_somebody_else_is_left_alone() {
     let (status, log) = log_of(&world, JobSpec::script(["true"])).await;
     assert_eq!(status, JobStatus::Failed);
     assert!(log.contains("namespace \"ci-job-1\" exists already and belongs to something else"), "{log}");
-    let namespaces = world.kube.objects("namespaces");
+    let namespaces = world.kube.fake().objects("namespaces");
     let found = namespaces.iter().find(|found| found["metadata"]["name"] == "ci-job-1").unwrap();
     assert!(found["metadata"]["deletionTimestamp"].is_null(), "{found}");
 }

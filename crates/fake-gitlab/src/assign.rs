@@ -39,7 +39,8 @@ pub(crate) fn assign(shared: &Shared, world: &mut World, asking: &Asking<'_>) ->
     loop {
         let Some(runner) = world.runners.get(&asking.runner) else { return Assignment::None };
         let mut waiting = world.jobs.values().filter(|job| {
-            job.status == JobStatus::Pending && job.acknowledge_by.is_none() && world.may_take(runner, job)
+            let is_free = job.status == JobStatus::Pending && job.acknowledge_by.is_none();
+            is_free && world.may_take(runner, job) && !world.waits_for_resource(job)
         });
         let Some(job) = waiting.next() else { return Assignment::None };
         let id = job.id;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -122,7 +123,7 @@ impl FakeGitlab {
         reference: Option<&str>,
         variables: Vec<Variable>,
     ) -> Result<u64, Error> {
-        pipelines::create(&self.shared, project, reference, variables, "api").await
+        pipelines::create(&self.shared, project, reference, variables, Value::Null, "api").await
     }
 
     /// A job as it stands, if it exists.

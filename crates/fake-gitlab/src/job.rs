@@ -31,6 +31,8 @@ pub enum JobStatus {
     Skipped,
     /// Waits for a person.
     Manual,
+    /// Waits for its time.
+    Scheduled,
 }
 
 impl JobStatus {
@@ -46,6 +48,7 @@ impl JobStatus {
             Self::Canceled => "canceled",
             Self::Skipped => "skipped",
             Self::Manual => "manual",
+            Self::Scheduled => "scheduled",
         }
     }
 
@@ -149,8 +152,14 @@ pub(crate) struct Job {
     pub(crate) claimed_checksum: Option<String>,
     /// A later job of the same name replaced it.
     pub(crate) retried: bool,
-    /// Somebody started a manual job.
+    /// Somebody started a manual or delayed job, or its time came.
     pub(crate) played: bool,
+    /// When a delayed job starts.
+    pub(crate) scheduled_at: Option<SystemTime>,
+    /// How often jobs that it replaces failed and were tried again by themselves.
+    pub(crate) tries: u64,
+    /// The figure that `coverage` found in the log.
+    pub(crate) coverage: Option<f64>,
     pub(crate) created_at: SystemTime,
     pub(crate) queued_at: Option<SystemTime>,
     pub(crate) started_at: Option<SystemTime>,

@@ -20,25 +20,28 @@
 //! | `shared`, `state`, `job`, `runner`, `project` | what the server knows, and the event that it changed |
 //! | `settings`, `rate_limit` | the rules of the instance |
 //! | `queue` | runners, and the jobs they may take |
-//! | `progress` | which job runs when; what a pipeline's status is |
+//! | `progress`, `auto_cancel` | which job runs when; what a pipeline's status is |
 //! | `plan`, `spec`, `ci` | jobs before they run: raw ones, and those of `.gitlab-ci.yml` |
 //! | `payload`, `variables` | the answer to a job request |
 //! | `routes` | the HTTP interface, one file per group of endpoints |
-//! | `git`, `repository` | bare copies of the repositories, and what users read of them |
-//! | `params`, `api_error`, `token`, `clock`, `duration`, `dotenv`, `artifact_types`, `jwt` | GitLab's spellings of small things |
+//! | `git`, `repository`, `git_sources` | bare copies of the repositories, and what users read of them |
+//! | `params`, `api_error`, `token`, `clock`, `coverage`, `duration`, `dotenv`, `artifact_types`, `jwt` | GitLab's spellings of small things |
 //! | `server`, `tls`, `record`, `faults`, `misbehave` | connections, the record of requests, deliberate misbehaviour |
 
 mod api_error;
 mod artifact_types;
 mod assign;
+mod auto_cancel;
 mod builder;
 mod ci;
 mod clock;
+mod coverage;
 mod dotenv;
 mod duration;
 mod error;
 mod faults;
 mod git;
+mod git_sources;
 mod gitlab;
 mod job;
 mod jwt;

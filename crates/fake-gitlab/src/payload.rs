@@ -12,7 +12,7 @@ use crate::project::{Pipeline, Project};
 use crate::runner::{Runner, RunnerType};
 use crate::shared::Shared;
 use crate::state::World;
-use crate::variables::{Scope, expand, predefined};
+use crate::variables::{Scope, expand, predefined, slug};
 
 /// The failure reasons a runner may report; any other becomes `unknown_failure`.
 pub(crate) const FAILURE_REASONS: &[&str] = &[
@@ -73,12 +73,12 @@ pub(crate) fn build(shared: &Shared, world: &World, job: &Job, runner: &Runner) 
         variables.push(Variable::new("GIT_STRATEGY", "none"));
     }
     variables.extend(job.plan.variables.iter().cloned());
+    variables.extend(of_environment(job));
     for (key, value) in needed.iter().flat_map(|job| &job.dotenv) {
         variables.push(Variable::new(key, value).raw().private());
     }
-    let given =
-        project.variables.iter().filter(|given| given.scope == "*" && (pipeline.is_protected || !given.protected));
-    variables.extend(given.map(|given| given.variable.clone()));
+    let environment = job.plan.environment.as_ref().map(|environment| environment.name.as_str());
+    variables.extend(project.variables_for(pipeline.is_protected, environment));
     variables.extend(pipeline.variables.iter().cloned());
     let variables = expand(variables);
 
@@ -90,10 +90,10 @@ pub(crate) fn build(shared: &Shared, world: &World, job: &Job, runner: &Runner) 
         "job_info": job_info(world, job, project, runner),
         "git_info": git_info(pipeline, &repository_url, depth(&variables).unwrap_or(project.default_git_depth)),
         "runner_info": { "timeout": timeout, "runner_session_url": job.session_url },
-        "inputs": [],
+        "inputs": job.plan.inputs,
         "variables": variables.iter().map(Variable::to_payload).collect::<Vec<_>>(),
         "steps": steps(job, timeout),
-        "hooks": [],
+        "hooks": job.plan.hooks.iter().map(|(name, lines)| json!({ "name": name, "script": lines })).collect::<Vec<_>>(),
         "image": job.plan.image,
         "services": job.plan.services,
         "artifacts": if job.plan.artifacts.is_empty() { Value::Null } else { json!(job.plan.artifacts) },
@@ -146,6 +146,34 @@ fn of_registry(registry: &str, project: &Project, token: &str) -> [Variable; 4] 
         Variable::new("CI_REGISTRY_USER", "gitlab-ci-token"),
         Variable::new("CI_REGISTRY_PASSWORD", token).masked(),
     ]
+}
+
+/// Where the job deploys to.
+fn of_environment(job: &Job) -> Vec<Variable> {
+    let Some(environment) = &job.plan.environment else { return Vec::new() };
+    let name = environment.name.as_str();
+    let tier = environment.tier.unwrap_or_else(|| tier_of(name));
+    let mut variables = vec![
+        Variable::new("CI_ENVIRONMENT_SLUG", slug(name)),
+        Variable::new("CI_ENVIRONMENT_NAME", name),
+        Variable::new("CI_ENVIRONMENT_ACTION", environment.action),
+        Variable::new("CI_ENVIRONMENT_TIER", tier),
+    ];
+    variables.extend(environment.url.as_ref().map(|url| Variable::new("CI_ENVIRONMENT_URL", url)));
+    variables
+}
+
+/// What GitLab takes an environment of such a name for.
+fn tier_of(name: &str) -> &'static str {
+    const WORDS: [(&str, &[&str]); 4] = [
+        ("development", &["dev", "review", "trunk"]),
+        ("testing", &["test", "tst", "int", "acceptance", "accept", "acpt", "qa", "qc", "control", "quality"]),
+        ("staging", &["stg", "stag", "mdl", "model", "pre", "demo", "non"]),
+        ("production", &["prod", "prd", "live"]),
+    ];
+    let name = name.to_ascii_lowercase();
+    let found = WORDS.iter().find(|(_, words)| words.iter().any(|word| name.contains(word)));
+    found.map_or("other", |(tier, _)| tier)
 }
 
 /// What the runner logs in with to pull images: the registry and the dependency proxy.

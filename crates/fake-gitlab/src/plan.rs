@@ -93,6 +93,30 @@ pub(crate) enum When {
     OnFailure,
     Always,
     Manual,
+    /// So many seconds after its turn has come.
+    Delayed(u64),
+}
+
+/// When a failed job is tried again.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Retry {
+    /// How often at most.
+    pub(crate) most: u64,
+    /// Failure reasons it is for; none is all.
+    pub(crate) reasons: Vec<String>,
+    /// Exit codes it is for, besides the reasons.
+    pub(crate) exit_codes: Vec<i64>,
+}
+
+/// Where a job deploys to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Environment {
+    pub(crate) name: String,
+    pub(crate) url: Option<String>,
+    /// `start`, `stop`, `prepare`, `verify` or `access`.
+    pub(crate) action: &'static str,
+    /// `production`, `staging`, `testing`, `development` or `other`; by the name if not given.
+    pub(crate) tier: Option<&'static str>,
 }
 
 /// One entry of `needs`.
@@ -108,6 +132,10 @@ pub(crate) struct Need {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct JobPlan {
     pub(crate) name: String,
+    /// The name in the definition, which the parts of a parallel job share.
+    pub(crate) group: String,
+    /// Which of how many parts of a parallel job it is, counted from 1.
+    pub(crate) part: Option<(u64, u64)>,
     pub(crate) stage: String,
     /// Position of the stage among the pipeline's stages.
     pub(crate) stage_index: usize,
@@ -128,6 +156,19 @@ pub(crate) struct JobPlan {
     pub(crate) services: Vec<Value>,
     pub(crate) artifacts: Vec<Value>,
     pub(crate) cache: Vec<Value>,
+    /// Who may download the artifacts: `public`, `private` or `none`.
+    pub(crate) artifact_access: Option<&'static str>,
+    pub(crate) retry: Retry,
+    pub(crate) interruptible: bool,
+    /// Jobs of one group run one after the other.
+    pub(crate) resource_group: Option<String>,
+    pub(crate) environment: Option<Environment>,
+    /// A pattern between slashes for the figure in the log.
+    pub(crate) coverage: Option<String>,
+    /// Names and lines.
+    pub(crate) hooks: Vec<(String, Vec<String>)>,
+    /// In the payload's shape.
+    pub(crate) inputs: Vec<Value>,
     /// Lines of the step that makes a release; empty for none.
     pub(crate) release: Vec<String>,
     /// Steps for the step runner, instead of a script.
@@ -152,7 +193,10 @@ impl JobPlan {
                 self.cache.iter().any(|entry| entry["fallback_keys"].as_array().is_some_and(|keys| !keys.is_empty())),
             ),
             ("multi_build_steps", !self.release.is_empty()),
-            ("return_exit_code", matches!(self.allow_failure, AllowFailure::ExitCodes(_))),
+            (
+                "return_exit_code",
+                matches!(self.allow_failure, AllowFailure::ExitCodes(_)) || !self.retry.exit_codes.is_empty(),
+            ),
         ];
         uses.into_iter().find(|(feature, used)| *used && !has(feature)).map(|(feature, _)| feature)
     }

@@ -4,6 +4,8 @@
 //! stages); their composite status and the job's `when` decide whether it runs, waits for a person
 //! or is skipped.
 
+use std::time::SystemTime;
+
 use crate::job::{Job, JobStatus};
 use crate::plan::When;
 use crate::state::World;
@@ -11,7 +13,7 @@ use crate::state::World;
 /// What a set of jobs amounts to. An empty set is a success. With `dag` the jobs are one job's
 /// `needs`, where a skipped one means that the job is skipped too.
 fn composite<'a>(jobs: impl Iterator<Item = &'a Job> + Clone, dag: bool) -> JobStatus {
-    use JobStatus::{Canceled, Canceling, Created, Failed, Manual, Pending, Running, Skipped, Success};
+    use JobStatus::{Canceled, Canceling, Created, Failed, Manual, Pending, Running, Scheduled, Skipped, Success};
     let ignored = |job: &Job| job.allow_failure && job.status == Manual;
     let any = |wanted: &[JobStatus]| {
         jobs.clone().any(|job| !job.is_forgiven() && !ignored(job) && wanted.contains(&job.status))
@@ -51,6 +53,9 @@ fn composite<'a>(jobs: impl Iterator<Item = &'a Job> + Clone, dag: bool) -> JobS
     }
     if any(&[Manual]) {
         return Manual;
+    }
+    if any(&[Scheduled]) {
+        return Scheduled;
     }
     if any(&[Created]) {
         return Running;
@@ -116,17 +121,27 @@ fn next_status(job: &Job, jobs: &[&Job]) -> Option<JobStatus> {
     let dag = job.plan.needs.is_some();
     let outcome = composite(before, dag);
     let runs = match job.plan.when {
-        When::OnSuccess | When::Manual => outcome == JobStatus::Success || (outcome == JobStatus::Skipped && !dag),
+        When::OnSuccess | When::Manual | When::Delayed(_) => {
+            outcome == JobStatus::Success || (outcome == JobStatus::Skipped && !dag)
+        }
         When::OnFailure => outcome == JobStatus::Failed,
         When::Always => true,
     };
-    Some(if !runs {
-        JobStatus::Skipped
-    } else if job.plan.when == When::Manual && !job.played {
-        JobStatus::Manual
-    } else {
-        JobStatus::Pending
+    Some(match job.plan.when {
+        _ if !runs => JobStatus::Skipped,
+        When::Manual if !job.played => JobStatus::Manual,
+        When::Delayed(_) if !job.played => JobStatus::Scheduled,
+        _ => JobStatus::Pending,
     })
+}
+
+/// The delayed jobs whose time has come, and when the next one's comes.
+pub(crate) fn due(world: &World) -> (Vec<u64>, Option<SystemTime>) {
+    let now = world.now();
+    let scheduled = world.jobs.values().filter(|job| job.status == JobStatus::Scheduled);
+    let times: Vec<(u64, SystemTime)> = scheduled.filter_map(|job| Some((job.id, job.scheduled_at?))).collect();
+    let due = times.iter().filter(|(_, at)| *at <= now).map(|(id, _)| *id).collect();
+    (due, times.iter().map(|(_, at)| *at).filter(|at| *at > now).min())
 }
 
 /// Skipped jobs that come after `id` wait again, because `id` is run again.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::SystemTime;
 
+use crate::ci::AutoCancel;
 use crate::plan::Variable;
 
 /// A repository that is served, or the built-in project of raw jobs.
@@ -92,6 +93,27 @@ pub(crate) struct MergeRequest {
 }
 
 impl Project {
+    /// Its variables for a job: of the environment if it has one, none of the protected ones on refs
+    /// that are not. The more a scope says, the later it comes and the more it counts.
+    pub(crate) fn variables_for(&self, is_protected: bool, environment: Option<&str>) -> Vec<Variable> {
+        let fits = |scope: &str| match scope.split_once('*') {
+            None => environment == Some(scope),
+            Some(("", "")) => true,
+            Some((start, end)) => environment.is_some_and(|name| {
+                name.len() >= start.len() + end.len() && name.starts_with(start) && name.ends_with(end)
+            }),
+        };
+        let mut given: Vec<&ProjectVariable> =
+            self.variables.iter().filter(|given| fits(&given.scope) && (is_protected || !given.protected)).collect();
+        given.sort_by_key(|given| (!given.scope.contains('*'), given.scope.len()));
+        given.into_iter().map(|given| given.variable.clone()).collect()
+    }
+
+    /// Whether pipelines of a branch or tag may have what is protected: only those of the default branch.
+    pub(crate) fn protects(&self, origin: &PipelineOrigin) -> bool {
+        !origin.is_tag && origin.ref_name == self.default_branch && origin.merge_request.is_none()
+    }
+
     /// `name` of `group/name`.
     pub(crate) fn name(&self) -> &str {
         self.path.rsplit_once('/').map_or(&self.path, |(_, name)| name)
@@ -117,11 +139,49 @@ pub(crate) struct Commit {
     pub(crate) parents: Vec<String>,
 }
 
+impl Pipeline {
+    /// A pipeline without jobs.
+    pub(crate) fn new(id: u64, iid: u64, is_protected: bool, origin: PipelineOrigin, now: SystemTime) -> Self {
+        Self {
+            id,
+            iid,
+            project: origin.project,
+            ref_name: origin.ref_name,
+            is_tag: origin.is_tag,
+            tag_message: origin.tag_message,
+            is_protected,
+            commit: origin.commit,
+            source: origin.source,
+            name: None,
+            auto_cancel: AutoCancel::default(),
+            variables: origin.variables,
+            merge_request: origin.merge_request,
+            jobs: Vec::new(),
+            created_at: now,
+            started_at: None,
+            finished_at: None,
+        }
+    }
+}
+
 impl Commit {
     /// Everything after the title.
     pub(crate) fn description(&self) -> &str {
         self.message.strip_prefix(self.title.as_str()).unwrap_or_default().trim_matches('\n')
     }
+}
+
+/// What a new pipeline is made for.
+#[derive(Debug, Clone)]
+pub(crate) struct PipelineOrigin {
+    pub(crate) project: u64,
+    pub(crate) ref_name: String,
+    pub(crate) is_tag: bool,
+    pub(crate) tag_message: Option<String>,
+    pub(crate) commit: Commit,
+    pub(crate) source: &'static str,
+    pub(crate) variables: Vec<Variable>,
+    pub(crate) merge_request: Option<u64>,
 }
 
 /// One run of a definition.
@@ -139,6 +199,9 @@ pub(crate) struct Pipeline {
     pub(crate) is_protected: bool,
     pub(crate) commit: Commit,
     pub(crate) source: &'static str,
+    /// What `workflow:name` says.
+    pub(crate) name: Option<String>,
+    pub(crate) auto_cancel: AutoCancel,
     /// Given when the pipeline was made.
     pub(crate) variables: Vec<Variable>,
     /// The merge request it is for, by its number in the project.

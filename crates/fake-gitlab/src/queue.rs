@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::job::Job;
+use crate::job::{Job, JobStatus};
 use crate::runner::{Runner, RunnerSpec, RunnerType};
 use crate::state::World;
 use crate::{Error, token};
@@ -86,6 +86,26 @@ impl World {
             tags.iter().all(|tag| runner.spec.tags.contains(tag))
         };
         owned && !project.pending_delete && tagged && (protected || !runner.spec.protected_only)
+    }
+
+    /// Whether another job of its resource group has been given away and not ended.
+    pub(crate) fn waits_for_resource(&self, job: &Job) -> bool {
+        let Some(group) = &job.plan.resource_group else { return false };
+        self.jobs.values().any(|other| {
+            let has_it = other.status.is_executing() || other.acknowledge_by.is_some();
+            has_it && other.project == job.project && other.plan.resource_group.as_ref() == Some(group)
+        })
+    }
+
+    /// Tells the runners of the jobs that waited for the resource group of one that has ended.
+    pub(crate) fn free_resource(&mut self, id: u64) {
+        let Some(job) = self.jobs.get(&id).filter(|job| job.plan.resource_group.is_some()) else { return };
+        let (project, group) = (job.project, &job.plan.resource_group);
+        let waits = |other: &&Job| {
+            other.status == JobStatus::Pending && other.project == project && other.plan.resource_group == *group
+        };
+        let waiting: Vec<u64> = self.jobs.values().filter(waits).map(|other| other.id).collect();
+        waiting.into_iter().for_each(|id| self.tick_queues(id));
     }
 
     /// Pauses or resumes a runner. Its queue is another one then, and its queue value too.

@@ -12,7 +12,7 @@ use crate::project::{Group, Project};
 use crate::runner::RunnerSpec;
 use crate::shared::{Addresses, Shared};
 use crate::state::World;
-use crate::{Error, FakeGitlab, RAW_PROJECT, git, routes, server, tls, token};
+use crate::{Error, FakeGitlab, RAW_PROJECT, git, progress, routes, server, tls, token};
 
 /// Depth of clones that GitLab gives new projects.
 const DEFAULT_DEPTH: u64 = 20;
@@ -57,10 +57,41 @@ pub(crate) async fn start(builder: Builder) -> Result<FakeGitlab, Error> {
     let serve = |listener, tls, router| server::serve(listener, tls, router, Arc::clone(&shared), stop.clone());
     let gitlab = serve(listener, tls, routes::router(Arc::clone(&shared)));
     let storage = serve(storage, None, routes::storage::router(Arc::clone(&shared)));
+    let delayed = start_delayed(Arc::clone(&shared), stop.clone());
     let serving = tokio::spawn(async move {
-        tokio::join!(gitlab, storage);
+        tokio::join!(gitlab, storage, delayed);
     });
     Ok(FakeGitlab { shared, runner_token, certificate, serving: Some(serving), stop, _scratch: scratch })
+}
+
+/// Starts delayed jobs when their time comes, until told to stop.
+async fn start_delayed(shared: Arc<Shared>, stop: CancellationToken) {
+    loop {
+        let (now, (due, next)) = shared.read(|world| (world.now(), progress::due(world)));
+        if !due.is_empty() {
+            shared.write(|world| {
+                for id in due {
+                    world.play(id);
+                }
+            });
+            continue;
+        }
+        let changed = shared.wait_until(|world| {
+            let (due, other) = progress::due(world);
+            (!due.is_empty() || other != next).then_some(())
+        });
+        let time = async {
+            match next.and_then(|next| next.duration_since(now).ok()) {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = changed => {}
+            () = time => {}
+        }
+    }
 }
 
 /// Copies the repositories, and adds their projects and the one of raw jobs.

@@ -6,13 +6,14 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
+use crate::ci::Compiled;
 use crate::job::{Job, JobReport, JobStatus, Trace};
-use crate::plan::{AllowFailure, JobPlan, Variable};
-use crate::project::{Commit, Group, Pipeline, Project};
+use crate::plan::{AllowFailure, JobPlan, When};
+use crate::project::{Group, Pipeline, PipelineOrigin, Project};
 use crate::rate_limit::RateLimits;
 use crate::runner::Runner;
 use crate::settings::Settings;
-use crate::{Error, progress, token};
+use crate::{Error, auto_cancel, coverage, progress, token};
 
 /// A change of a job's state, one line of the event stream.
 #[derive(Debug, Clone, Serialize)]
@@ -43,18 +44,6 @@ pub(crate) struct World {
     pub(crate) last_id: BTreeMap<&'static str, u64>,
 }
 
-/// What a new pipeline is made for.
-pub(crate) struct PipelineOrigin {
-    pub(crate) project: u64,
-    pub(crate) ref_name: String,
-    pub(crate) is_tag: bool,
-    pub(crate) tag_message: Option<String>,
-    pub(crate) commit: Commit,
-    pub(crate) source: &'static str,
-    pub(crate) variables: Vec<Variable>,
-    pub(crate) merge_request: Option<u64>,
-}
-
 impl World {
     /// What time it is on the server.
     pub(crate) fn now(&self) -> SystemTime {
@@ -80,38 +69,22 @@ impl World {
         self.projects.get(&id).map_or("", |project| project.path.as_str())
     }
 
-    /// Makes a pipeline of `plans`, whose numbers must already be taken with `next_id`, and starts what can start.
-    pub(crate) fn add_pipeline(&mut self, id: u64, origin: PipelineOrigin, plans: Vec<JobPlan>) -> Result<(), Error> {
+    /// Makes a pipeline under a number taken with `next_id`, and starts what can start. Older
+    /// pipelines that it makes pointless are canceled.
+    pub(crate) fn add_pipeline(&mut self, id: u64, origin: PipelineOrigin, compiled: Compiled) -> Result<(), Error> {
         let now = self.now();
         let iid = 1 + self.pipelines.values().filter(|other| other.project == origin.project).count() as u64;
-        let is_default_branch = self
-            .projects
-            .get(&origin.project)
-            .is_some_and(|project| !origin.is_tag && project.default_branch == origin.ref_name)
-            && origin.merge_request.is_none();
-        self.pipelines.insert(
-            id,
-            Pipeline {
-                id,
-                iid,
-                project: origin.project,
-                ref_name: origin.ref_name,
-                is_tag: origin.is_tag,
-                tag_message: origin.tag_message,
-                is_protected: is_default_branch,
-                commit: origin.commit,
-                source: origin.source,
-                variables: origin.variables,
-                merge_request: origin.merge_request,
-                jobs: Vec::new(),
-                created_at: now,
-                started_at: None,
-                finished_at: None,
-            },
-        );
-        for plan in plans {
+        let is_protected = self.projects.get(&origin.project).is_some_and(|project| project.protects(&origin));
+        let pipeline = Pipeline {
+            name: compiled.name,
+            auto_cancel: compiled.auto_cancel,
+            ..Pipeline::new(id, iid, is_protected, origin, now)
+        };
+        self.pipelines.insert(id, pipeline);
+        for plan in compiled.plans {
             self.add_job(id, Arc::new(plan))?;
         }
+        auto_cancel::redundant(self, id);
         progress::advance(self, id);
         Ok(())
     }
@@ -142,6 +115,9 @@ impl World {
                 claimed_checksum: None,
                 retried: false,
                 played: false,
+                scheduled_at: None,
+                tries: 0,
+                coverage: None,
                 created_at: now,
                 queued_at: None,
                 started_at: None,
@@ -175,6 +151,11 @@ impl World {
         job.updated_at = now;
         match status {
             JobStatus::Pending => job.queued_at = Some(now),
+            JobStatus::Scheduled => {
+                if let When::Delayed(seconds) = job.plan.when {
+                    job.scheduled_at = now.checked_add(Duration::from_secs(seconds));
+                }
+            }
             JobStatus::Running => job.started_at = Some(now),
             JobStatus::Created => job.finished_at = None,
             status if status.is_finished() => job.finished_at = Some(now),
@@ -198,9 +179,36 @@ impl World {
         if let (AllowFailure::ExitCodes(codes), Some(code)) = (&job.plan.allow_failure, job.exit_code) {
             job.allow_failure = codes.contains(&code);
         }
+        job.coverage = job.plan.coverage.as_deref().and_then(|pattern| coverage::find(pattern, job.trace.bytes()));
         let pipeline = job.pipeline;
         self.set_status(id, status);
+        self.free_resource(id);
+        if status == JobStatus::Failed && self.is_tried_again(id) {
+            match self.retry(id) {
+                Ok(Some(again)) => {
+                    let tries = self.jobs.get(&id).map_or(0, |job| job.tries);
+                    if let Some(job) = self.jobs.get_mut(&again) {
+                        job.tries = tries + 1;
+                    }
+                    return;
+                }
+                Ok(None) => {}
+                Err(problem) => tracing::warn!("job {id} cannot be tried again: {problem}"),
+            }
+        }
+        auto_cancel::after_failure(self, pipeline);
         progress::advance(self, pipeline);
+    }
+
+    /// Whether `retry` of a failed job lets it run once more.
+    fn is_tried_again(&self, id: u64) -> bool {
+        let Some(job) = self.jobs.get(&id) else { return false };
+        let retry = &job.plan.retry;
+        let reason = job.failure_reason.as_deref().unwrap_or("unknown_failure");
+        let by_code = job.exit_code.is_some_and(|code| retry.exit_codes.contains(&code));
+        let is_for_all = retry.reasons.is_empty() && retry.exit_codes.is_empty();
+        let by_reason = retry.reasons.iter().any(|wanted| wanted == reason);
+        job.tries < retry.most && (is_for_all || by_code || by_reason)
     }
 
     /// Cancels a job as GitLab does: at once, or by way of `canceling` when the machine that runs
@@ -208,7 +216,7 @@ impl World {
     pub(crate) fn cancel(&mut self, id: u64) {
         let Some(job) = self.jobs.get(&id) else { return };
         match job.status {
-            JobStatus::Created | JobStatus::Pending | JobStatus::Manual => {
+            JobStatus::Created | JobStatus::Pending | JobStatus::Manual | JobStatus::Scheduled => {
                 self.finish(id, JobStatus::Canceled, None);
             }
             JobStatus::Running => {
@@ -254,10 +262,10 @@ impl World {
         Ok(Some(again))
     }
 
-    /// Starts a manual job; false if it is none.
+    /// Starts a manual or delayed job; false if it is none.
     pub(crate) fn play(&mut self, id: u64) -> bool {
         match self.jobs.get_mut(&id) {
-            Some(job) if job.status == JobStatus::Manual => job.played = true,
+            Some(job) if matches!(job.status, JobStatus::Manual | JobStatus::Scheduled) => job.played = true,
             _ => return false,
         }
         progress::reopen_after(self, id);

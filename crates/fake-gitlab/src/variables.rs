@@ -47,13 +47,23 @@ pub(crate) fn slug(text: &str) -> String {
     dashed.trim_matches('-').to_owned()
 }
 
+/// What is predefined before a pipeline is there: what its definition may ask for.
+pub(crate) fn predefined_before(external_url: &str, project: &Project, pipeline: &Pipeline) -> Vec<Variable> {
+    let mut variables = Vec::with_capacity(60);
+    of_server(external_url, &mut variables);
+    of_project(external_url, project, &mut variables);
+    of_pipeline(external_url, project, pipeline, &mut variables);
+    variables.retain(|variable| variable.key != "CI_PIPELINE_IID" && variable.key != "CI_PIPELINE_CREATED_AT");
+    variables
+}
+
 /// The predefined variables of a job, lowest in precedence (GitLab: predefined CI/CD variables).
 pub(crate) fn predefined(scope: &Scope<'_>) -> Vec<Variable> {
     let mut variables = Vec::with_capacity(80);
     of_job(scope, &mut variables);
     of_server(scope.external_url, &mut variables);
-    of_project(scope, &mut variables);
-    of_pipeline(scope, &mut variables);
+    of_project(scope.external_url, scope.project, &mut variables);
+    of_pipeline(scope.external_url, scope.project, scope.pipeline, &mut variables);
     variables
 }
 
@@ -74,12 +84,17 @@ fn of_job(scope: &Scope<'_>, out: &mut Vec<Variable>) {
     let mut add = |key: &str, value: String| out.push(Variable::new(key, value));
     add("CI_JOB_NAME", job.plan.name.clone());
     add("CI_JOB_NAME_SLUG", slug(&job.plan.name));
-    add("CI_JOB_GROUP_NAME", job.plan.name.clone());
+    add("CI_JOB_GROUP_NAME", if job.plan.group.is_empty() { job.plan.name.clone() } else { job.plan.group.clone() });
     add("CI_JOB_STAGE", job.plan.stage.clone());
     if job.plan.when == When::Manual {
         add("CI_JOB_MANUAL", "true".into());
     }
-    add("CI_NODE_TOTAL", "1".into());
+    let (index, total) = job.plan.part.unzip();
+    if let Some(index) = index {
+        add("CI_NODE_INDEX", index.to_string());
+    }
+    add("CI_NODE_TOTAL", total.unwrap_or(1).to_string());
+
     add("CI_RUNNER_ID", runner.id.to_string());
     add("CI_RUNNER_DESCRIPTION", runner.spec.description.clone());
     add("CI_RUNNER_TAGS", tags);
@@ -117,8 +132,7 @@ fn of_server(external_url: &str, out: &mut Vec<Variable>) {
     add("CI_API_GRAPHQL_URL", &format!("{external_url}/api/graphql"));
 }
 
-fn of_project(scope: &Scope<'_>, out: &mut Vec<Variable>) {
-    let project = scope.project;
+fn of_project(external_url: &str, project: &Project, out: &mut Vec<Variable>) {
     let root = project.path.split('/').next().unwrap_or_default();
     let mut add = |key: &str, value: &str| out.push(Variable::new(key, value));
     add("CI_PROJECT_ID", &project.id.to_string());
@@ -131,7 +145,7 @@ fn of_project(scope: &Scope<'_>, out: &mut Vec<Variable>) {
     add("CI_PROJECT_NAMESPACE_ID", &project.namespace_id.to_string());
     add("CI_PROJECT_NAMESPACE_SLUG", &slug(project.namespace()));
     add("CI_PROJECT_ROOT_NAMESPACE", root);
-    add("CI_PROJECT_URL", &format!("{}/{}", scope.external_url, project.path));
+    add("CI_PROJECT_URL", &format!("{external_url}/{}", project.path));
     add("CI_PROJECT_VISIBILITY", "private");
     add("CI_PROJECT_REPOSITORY_LANGUAGES", "");
     add("CI_PROJECT_CLASSIFICATION_LABEL", "");
@@ -139,8 +153,7 @@ fn of_project(scope: &Scope<'_>, out: &mut Vec<Variable>) {
     add("CI_CONFIG_PATH", ".gitlab-ci.yml");
 }
 
-fn of_pipeline(scope: &Scope<'_>, out: &mut Vec<Variable>) {
-    let pipeline = scope.pipeline;
+fn of_pipeline(external_url: &str, project: &Project, pipeline: &Pipeline, out: &mut Vec<Variable>) {
     let commit = &pipeline.commit;
     let mut add = |key: &str, value: &str| out.push(Variable::new(key, value));
     add("CI_PIPELINE_IID", &pipeline.iid.to_string());
@@ -150,17 +163,20 @@ fn of_pipeline(scope: &Scope<'_>, out: &mut Vec<Variable>) {
     add("CI_COMMIT_SHORT_SHA", commit.sha.get(..8).unwrap_or(&commit.sha));
     add("CI_COMMIT_BEFORE_SHA", &"0".repeat(40));
     let number = pipeline.merge_request;
-    let request = scope.project.merge_requests.iter().find(|request| Some(request.iid) == number);
+    let request = project.merge_requests.iter().find(|request| Some(request.iid) == number);
     let ref_name = request.map_or(&pipeline.ref_name, |request| &request.source_branch);
     add("CI_COMMIT_REF_NAME", ref_name);
     add("CI_COMMIT_REF_SLUG", &slug(ref_name));
     add("CI_COMMIT_REF_PROTECTED", if pipeline.is_protected { "true" } else { "false" });
     add("CI_COMMIT_TIMESTAMP", &commit.committed_at);
+    if let Some(name) = &pipeline.name {
+        add("CI_PIPELINE_NAME", name);
+    }
     if pipeline.source == "trigger" {
         add("CI_PIPELINE_TRIGGERED", "true");
     }
     match request {
-        Some(request) => of_merge_request(scope, request, out),
+        Some(request) => of_merge_request(external_url, project, &pipeline.ref_name, request, out),
         None if pipeline.is_tag => add("CI_COMMIT_TAG", &pipeline.ref_name),
         None => add("CI_COMMIT_BRANCH", &pipeline.ref_name),
     }
@@ -175,17 +191,22 @@ fn of_pipeline(scope: &Scope<'_>, out: &mut Vec<Variable>) {
     }
 }
 
-fn of_merge_request(scope: &Scope<'_>, request: &MergeRequest, out: &mut Vec<Variable>) {
-    let project = scope.project;
+fn of_merge_request(
+    external_url: &str,
+    project: &Project,
+    ref_path: &str,
+    request: &MergeRequest,
+    out: &mut Vec<Variable>,
+) {
     let mut add = |key: &str, value: &str| out.push(Variable::new(key, value));
     add("CI_MERGE_REQUEST_ID", &request.id.to_string());
     add("CI_MERGE_REQUEST_IID", &request.iid.to_string());
-    add("CI_MERGE_REQUEST_REF_PATH", &scope.pipeline.ref_name);
+    add("CI_MERGE_REQUEST_REF_PATH", ref_path);
     add("CI_MERGE_REQUEST_EVENT_TYPE", "detached");
     for side in ["", "SOURCE_"] {
         add(&format!("CI_MERGE_REQUEST_{side}PROJECT_ID"), &project.id.to_string());
         add(&format!("CI_MERGE_REQUEST_{side}PROJECT_PATH"), &project.path);
-        add(&format!("CI_MERGE_REQUEST_{side}PROJECT_URL"), &format!("{}/{}", scope.external_url, project.path));
+        add(&format!("CI_MERGE_REQUEST_{side}PROJECT_URL"), &format!("{external_url}/{}", project.path));
     }
     add("CI_MERGE_REQUEST_SOURCE_BRANCH_NAME", &request.source_branch);
     add("CI_MERGE_REQUEST_TARGET_BRANCH_NAME", &request.target_branch);
@@ -206,6 +227,23 @@ pub(crate) fn expand(variables: Vec<Variable>) -> Vec<Variable> {
             Variable { value: value.unwrap_or_else(|| variable.value.clone()), ..variable.clone() }
         })
         .collect()
+}
+
+/// The text with its references replaced by what is known; the others become nothing.
+pub(crate) fn expand_known(text: &str, known: &BTreeMap<String, String>) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        out.push_str(&rest[..at]);
+        let (token, name) = reference(&rest[at..]);
+        match name {
+            Some(name) => out.push_str(known.get(name).map_or("", String::as_str)),
+            None => out.push_str(token),
+        }
+        rest = &rest[at + token.len()..];
+    }
+    out.push_str(rest);
+    out
 }
 
 /// The text with its references replaced; none when one of them leads back to a name in `path`.

@@ -6,7 +6,7 @@ mod support;
 
 use fake_gitlab::{FakeGitlab, JobStatus, Variable};
 use serde_json::{Value, json};
-use support::{Repository, finish, request_job_as, take, upload, user, variable};
+use support::{Repository, finish, patch, request_job_as, take, upload, user, variable};
 
 async fn gitlab_with(definition: &str) -> (FakeGitlab, Repository) {
     let repository = Repository::with(&[(".gitlab-ci.yml", definition)]);
@@ -413,81 +413,109 @@ async fn a_manual_job_waits_until_it_is_played() {
 }
 
 #[tokio::test]
-async fn wrong_definitions_are_refused_with_file_job_and_keyword() {
+async fn pipelines_that_cannot_be_are_refused_in_gitlabs_shape() {
     let repository = Repository::with(&[("README", "no definition")]);
     let gitlab = FakeGitlab::builder().project("group/app", repository.path()).start().await.unwrap();
-    let create = async || {
-        user(&gitlab, "POST", "/projects/group%2Fapp/pipeline?ref=main").await.expect(400).json()["message"]["base"][0]
-            .as_str()
-            .unwrap()
-            .to_owned()
+    let create = async |reference: &str| {
+        user(&gitlab, "POST", &format!("/projects/group%2Fapp/pipeline?ref={reference}")).await.expect(400).json()
     };
-    assert_eq!(create().await, ".gitlab-ci.yml: is missing");
-    for (definition, message) in [
-        ("a: [1, 2\nb: 3\n", "is not valid YAML"),
-        ("- a\n", "should be a map (line 1)"),
-        ("variables: {A: 1}\n", "has no job that would run"),
-        (".a: {script: x}\n", "has no job that would run"),
-        ("a: {script: x, when: never}\n", "has no job that would run"),
-        ("include: x.yml\n", "keyword `include` is not supported here (line 1)"),
-        ("a: text\n", "job `a`: should be a map (line 1)"),
-        ("a:\n  script: x\n  rules: []\n", "job `a`: keyword `rules` is not supported (line 3)"),
-        ("a:\n  script: x\n  skript: y\n", "job `a`: unknown keyword `skript` (line 3)"),
-        ("a: {stage: test}\n", "job `a`: has no `script` (line 1)"),
-        (
-            "a: {script: x, stage: ship}\n",
-            "job `a`: stage `ship` does not exist; there are .pre, build, test, deploy, .post (line 1)",
-        ),
-        (
-            "a:\n  script:\n    - echo: x\n",
-            "job `a`: keyword `script` should be a text or a nested list of texts up to 10 levels deep (line 3)",
-        ),
-        ("a: {script: [true]}\n", "job `a`: keyword `script` should be a text"),
-        (
-            "a:\n  script: [!reference [.b, script]]\n",
-            "job `a`: keyword `script` has the tag `!reference`, which is not supported (line 2)",
-        ),
-        (
-            "a: {script: x, artifacts: {expose_as: y}}\n",
-            "job `a`: keyword `artifacts` has the unknown or unsupported key `expose_as` (line 1)",
-        ),
-        (
-            "a: {script: x, artifacts: {reports: {nonsense: y}}}\n",
-            "job `a`: keyword `artifacts` key `reports` has the unknown report `nonsense` (line 1)",
-        ),
-        ("a: {script: x, timeout: soon}\n", "job `a`: keyword `timeout` should be a duration, not `soon` (line 1)"),
-        ("a: {script: x, needs: [b]}\n", "job `a`: keyword `needs` names `b`, which does not exist"),
-        (
-            "a: {script: x, needs: [b]}\nb: {script: x, needs: [a]}\n",
-            "job `a`: keyword `needs` leads back to the job itself",
-        ),
-        (
-            "a: {stage: build, script: x, needs: [b]}\nb: {script: x}\n",
-            "job `a`: keyword `needs` names `b`, which is in a later stage",
-        ),
-        (
-            "a: {script: x, dependencies: [b]}\nb: {script: x}\n",
-            "job `a`: keyword `dependencies` names `b`, which does not come before it",
-        ),
-        ("default: {script: x}\na: {script: x}\n", "keyword `default:script` is not supported (line 1)"),
-        ("a: {script: x, image: {entrypoint: [x]}}\n", "job `a`: keyword `image` has no `name` (line 1)"),
-        (
-            "a: {script: x, image: {name: x, entrypoint: sh}}\n",
-            "job `a`: keyword `image` key `entrypoint` should be a list of texts (line 1)",
-        ),
-        ("a: {script: x, variables: {A: [1]}}\n", "job `a`: keyword `variables` key `A` should be a text (line 1)"),
-        (
-            "a: {script: x, cache: {key: {files: [x]}}}\n",
-            "job `a`: keyword `cache` key `key` should be a text; maps are not supported (line 1)",
-        ),
-    ] {
-        repository.commit("next", &[(".gitlab-ci.yml", definition)]);
-        let got = create().await;
-        assert!(got.starts_with(".gitlab-ci.yml: "), "{got}");
-        assert!(got.contains(message), "{definition}\n got: {got}\nwant: {message}");
-    }
-    let answer = user(&gitlab, "POST", "/projects/group%2Fapp/pipeline?ref=nowhere").await.expect(400);
-    assert_eq!(answer.json(), json!({"message": {"base": ["Reference not found"]}}));
+    assert_eq!(create("main").await, json!({"message": {"base": ["Missing CI config file"]}}));
+    assert_eq!(create("nowhere").await, json!({"message": {"base": ["Reference not found"]}}));
+    repository.commit("next", &[(".gitlab-ci.yml", "a: {script: x, foo: y}\nb: {script: x, bar: y}\n")]);
+    let expected = ["jobs:a config contains unknown keys: foo", "jobs:b config contains unknown keys: bar"];
+    assert_eq!(create("main").await, json!({"message": {"base": expected}}));
     user(&gitlab, "POST", "/projects/group%2Fapp/pipeline").await.expect(400);
     user(&gitlab, "POST", "/projects/nobody%2Fapp/pipeline?ref=main").await.expect(404);
+}
+
+#[tokio::test]
+async fn a_failed_job_is_tried_again_as_a_new_job() {
+    let (gitlab, _repository) = gitlab_with(
+        "a: {stage: build, script: x, retry: {max: 1, when: script_failure}}\nb: {stage: build, script: x, retry: {max: 2, when: api_failure}}\nc: {script: x}\n",
+    )
+    .await;
+    let pipeline = gitlab.create_pipeline("group/app", None, Vec::new()).await.unwrap();
+    let mut ran = Vec::new();
+    for _ in 0..3 {
+        let payload = take(&gitlab).await;
+        ran.push(payload["job_info"]["name"].as_str().unwrap().to_owned());
+        finish(&gitlab, &payload, "failed").await.expect(200);
+    }
+    assert_eq!(ran, ["a", "b", "a"]);
+    assert_eq!(gitlab.wait_pipeline(pipeline).await, JobStatus::Failed);
+    request_job_as(&gitlab, gitlab.runner_token()).await.expect(204);
+}
+
+#[tokio::test]
+async fn a_delayed_job_starts_when_its_time_has_come_or_somebody_plays_it() {
+    let definition = "a: {stage: build, script: x, when: delayed, start_in: 1 day}\nb: {script: x}\n";
+    for plays in [true, false] {
+        let (gitlab, _repository) = gitlab_with(definition).await;
+        let pipeline = gitlab.create_pipeline("group/app", None, Vec::new()).await.unwrap();
+        let a = gitlab.pipeline_jobs(pipeline)[0];
+        assert_eq!(gitlab.job(a).unwrap().status, JobStatus::Scheduled);
+        assert_eq!(gitlab.pipeline_status(pipeline), JobStatus::Scheduled);
+        match plays {
+            true => drop(user(&gitlab, "POST", &format!("/projects/1/jobs/{a}/play")).await.expect(200)),
+            false => gitlab.change_settings(|settings| settings.clock_ahead = 86_401),
+        }
+        gitlab.wait_status(a, JobStatus::Pending).await;
+        for name in ["a", "b"] {
+            let payload = take(&gitlab).await;
+            assert_eq!(payload["job_info"]["name"], name);
+            finish(&gitlab, &payload, "success").await.expect(200);
+        }
+        assert_eq!(gitlab.pipeline_status(pipeline), JobStatus::Success);
+    }
+}
+
+#[tokio::test]
+async fn jobs_of_a_resource_group_run_one_after_the_other() {
+    let (gitlab, _repository) =
+        gitlab_with("a: {script: x, resource_group: one}\nb: {script: x, resource_group: one}\nc: {script: x}\n").await;
+    gitlab.create_pipeline("group/app", None, Vec::new()).await.unwrap();
+    let (a, c) = (take(&gitlab).await, take(&gitlab).await);
+    assert_eq!((&a["job_info"]["name"], &c["job_info"]["name"]), (&json!("a"), &json!("c")));
+    request_job_as(&gitlab, gitlab.runner_token()).await.expect(204);
+    finish(&gitlab, &a, "success").await.expect(200);
+    assert_eq!(take(&gitlab).await["job_info"]["name"], "b");
+}
+
+#[tokio::test]
+async fn coverage_environment_hooks_and_release_go_where_they_belong() {
+    let definition = r#"
+a:
+  script: x
+  coverage: '/Total: \d+\.\d+/'
+  environment: {name: review/$CI_COMMIT_REF_SLUG, url: "https://x.example.com", action: prepare}
+  hooks: {pre_get_sources_script: [echo before]}
+  release: {tag_name: v1, description: First}
+  cache: {key: {files: [Cargo.lock]}, paths: [target]}
+"#;
+    let repository = Repository::with(&[(".gitlab-ci.yml", definition), ("Cargo.lock", "one")]);
+    let gitlab = FakeGitlab::builder().project("group/app", repository.path()).start().await.unwrap();
+    gitlab.create_pipeline("group/app", None, Vec::new()).await.unwrap();
+    let a = take(&gitlab).await;
+    for (key, value) in [
+        ("CI_ENVIRONMENT_NAME", "review/main"),
+        ("CI_ENVIRONMENT_SLUG", "review-main"),
+        ("CI_ENVIRONMENT_URL", "https://x.example.com"),
+        ("CI_ENVIRONMENT_ACTION", "prepare"),
+        ("CI_ENVIRONMENT_TIER", "development"),
+    ] {
+        assert_eq!(variable(&a, key), Some(value), "{key}");
+    }
+    assert_eq!(a["hooks"], json!([{"name": "pre_get_sources_script", "script": ["echo before"]}]));
+    let names: Vec<&str> = a["steps"].as_array().unwrap().iter().map(|step| step["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["script", "release"]);
+    let key = a["cache"][0]["key"].as_str().unwrap().to_owned();
+    assert!(key.starts_with("0_Cargo-") && key.ends_with("-protected"), "{key}");
+    patch(&gitlab, &a, "0-23", "Total: 10.5\nTotal: 80.25\n").await.expect(202);
+    finish(&gitlab, &a, "success").await.expect(200);
+    let job = user(&gitlab, "GET", &format!("/projects/1/jobs/{}", a["id"])).await.expect(200).json();
+    assert_eq!(job["coverage"], 80.25);
+
+    repository.commit("other lock", &[("Cargo.lock", "two")]);
+    gitlab.create_pipeline("group/app", None, Vec::new()).await.unwrap();
+    assert_ne!(take(&gitlab).await["cache"][0]["key"], key.as_str());
 }

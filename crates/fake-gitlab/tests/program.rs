@@ -235,7 +235,7 @@ async fn run_stopped_before_its_end_is_no_success() {
 
 #[test]
 fn mistakes_are_one_line_and_the_right_exit_code() {
-    let repository = Repository::with(&[(".gitlab-ci.yml", "a: {script: x, rules: []}\n")]);
+    let repository = Repository::with(&[(".gitlab-ci.yml", "a: {script: x, foo: y}\n")]);
     let good = project(&repository);
     let no_repository = tempfile::tempdir().unwrap();
     let no_repository = format!("group/app={}", no_repository.path().display());
@@ -243,7 +243,7 @@ fn mistakes_are_one_line_and_the_right_exit_code() {
         (
             &["run", "--project", &good][..],
             78,
-            "fake-gitlab: .gitlab-ci.yml: job `a`: keyword `rules` is not supported (line 1)\n",
+            "fake-gitlab: .gitlab-ci.yml: jobs:a config contains unknown keys: foo\n",
         ),
         (
             &["run", "--project", &good, "--ref", "nowhere"],

@@ -1,224 +1,184 @@
-//! The top level of a definition, and what its jobs inherit.
+//! The top level of a definition, and what its jobs share.
 
-use crate::plan::{AllowFailure, JobPlan, Variable, When};
+use crate::plan::Variable;
 
-use super::Problem;
+use super::entry::{Entry, Problems};
+use super::graph;
+use super::job::{self, Job};
 use super::keywords;
-use super::yaml::{Kind, Node};
+use super::node::{Members, Node};
+use super::workflow::{self, Workflow};
 
 /// Keywords of the top level, none of which can be a job's name.
-const TOP_LEVEL: [&str; 8] =
-    ["stages", "default", "variables", "image", "services", "cache", "before_script", "after_script"];
-
-/// Keywords GitLab has at the top level and this server does not.
-const TOP_LEVEL_MISSING: [&str; 4] = ["include", "workflow", "spec", "types"];
-
-/// Keywords a job may have.
-const JOB: [&str; 15] = [
-    "stage",
-    "image",
-    "services",
-    "variables",
-    "before_script",
-    "script",
+const TOP_LEVEL: [&str; 13] = [
     "after_script",
-    "artifacts",
+    "before_script",
     "cache",
-    "needs",
-    "dependencies",
-    "allow_failure",
-    "when",
-    "timeout",
-    "tags",
+    "default",
+    "image",
+    "include",
+    "pages",
+    "services",
+    "spec",
+    "stages",
+    "types",
+    "variables",
+    "workflow",
 ];
 
-/// Keywords GitLab has in jobs and this server does not.
-const JOB_MISSING: [&str; 25] = [
-    "coverage",
-    "dast_configuration",
-    "environment",
-    "except",
-    "extends",
-    "hooks",
-    "id_tokens",
-    "identity",
-    "inherit",
-    "inputs",
-    "interruptible",
-    "manual_confirmation",
-    "only",
-    "pages",
-    "parallel",
-    "publish",
-    "release",
-    "resource_group",
-    "retry",
-    "rules",
-    "run",
-    "secrets",
-    "start_in",
-    "trigger",
-    "type",
-];
+/// Those of them that are an older way to write a member of `default`.
+const OLD_DEFAULTS: [&str; 5] = ["after_script", "before_script", "cache", "image", "services"];
 
 /// Keywords that `default` may have, and the jobs inherit.
-const INHERITED: [&str; 8] =
-    ["after_script", "artifacts", "before_script", "cache", "image", "services", "tags", "timeout"];
+const INHERITED: [&str; 11] = [
+    "after_script",
+    "artifacts",
+    "before_script",
+    "cache",
+    "hooks",
+    "image",
+    "interruptible",
+    "retry",
+    "services",
+    "tags",
+    "timeout",
+];
 
-/// What all jobs share.
-struct Common<'a> {
-    stages: Vec<String>,
-    defaults: Vec<(&'a str, &'a Node)>,
-    variables: Vec<Variable>,
+/// A whole definition, before it is known which of its jobs run.
+#[derive(Debug)]
+pub(super) struct Definition {
+    pub(super) variables: Vec<Variable>,
+    pub(super) workflow: Workflow,
+    pub(super) jobs: Vec<Job>,
+    pub(super) warnings: Vec<String>,
 }
 
-/// Reads a whole document.
-pub(super) fn read(document: &Node) -> Result<Vec<JobPlan>, Problem> {
-    let members = document.map()?;
-    let find = |name: &str| members.iter().find(|(key, _)| key == name).map(|(_, node)| node);
-    let common = Common {
-        stages: stages(find("stages"))?,
-        defaults: defaults(members, find("default"))?,
-        variables: match find("variables") {
-            Some(node) => keywords::variables(node).map_err(|problem| problem.within("keyword `variables`"))?,
-            None => Vec::new(),
-        },
+/// What all jobs share.
+pub(super) struct Shared<'a> {
+    document: &'a Node,
+    problems: &'a Problems,
+    default: Option<Entry<'a>>,
+}
+
+impl<'a> Shared<'a> {
+    /// What jobs without this keyword have.
+    pub(super) fn default(&self, keyword: &str) -> Option<Entry<'a>> {
+        let own = self.default.as_ref().and_then(|default| default.member(keyword));
+        own.or_else(|| {
+            let keyword = OLD_DEFAULTS.into_iter().find(|old| *old == keyword)?;
+            let node = self.document.get(keyword).filter(|node| !node.is_null())?;
+            Some(Entry::new(keyword, node, self.problems))
+        })
+    }
+}
+
+/// Reads a definition whose includes, `extends` and references are resolved, or gives all that is
+/// wrong with it.
+pub(super) fn read(root: &Members) -> Result<Definition, Vec<String>> {
+    let problems = Problems::default();
+    let document = Node::Map(root.clone());
+    let definition = read_all(&document, &problems);
+    let mut definition = problems.into_result(definition)?;
+    graph::check(&definition.jobs).map_err(|problem| vec![problem])?;
+    definition.jobs.sort_by_key(|job| job.plan.stage_index);
+    Ok(definition)
+}
+
+fn read_all<'a>(document: &'a Node, problems: &'a Problems) -> Definition {
+    // Places of the top level begin with the keyword alone.
+    let top = |key: &str| {
+        let node = document.get(key).filter(|node| !node.is_null())?;
+        Some(Entry::new(key, node, problems))
     };
-    let mut plans = Vec::new();
-    for (name, node) in members {
-        if TOP_LEVEL.contains(&name.as_str()) || name.starts_with('.') {
-            continue;
-        }
-        if TOP_LEVEL_MISSING.contains(&name.as_str()) {
-            return Err(Problem::at(node.line, format!("keyword `{name}` is not supported here")));
-        }
-        let place = format!("job `{name}`:");
-        if let Some(plan) = job(name, node, &common).map_err(|problem| problem.within(&place))? {
-            plans.push(plan);
+    let default = top("default");
+    if let Some(default) = &default {
+        default.map_of(&INHERITED);
+    }
+    for keyword in OLD_DEFAULTS.into_iter().filter(|_| default.is_some()) {
+        let is_twice = default.as_ref().is_some_and(|default| default.member(keyword).is_some());
+        if is_twice && top(keyword).is_some() {
+            problems.add(format!("default config has key {keyword} that is also defined globally"));
         }
     }
-    plans.sort_by_key(|plan| plan.stage_index);
-    Ok(plans)
+    if let Some(types) = top("types") {
+        types.complain("is not supported, use stages");
+    }
+    let stages = stages(top("stages"));
+    let variables =
+        top("variables").and_then(|given| keywords::variables(&given, &["value", "description", "expand", "options"]));
+    let shared = Shared { document, problems, default };
+    let workflow = top("workflow").map(|entry| workflow::read(&entry)).unwrap_or_default();
+    let jobs = jobs(document, problems, &shared, &stages);
+    let warnings = match workflow.rules {
+        Some(_) => Vec::new(),
+        None => jobs.iter().filter_map(warning).collect(),
+    };
+    Definition { variables: variables.unwrap_or_default(), workflow, jobs, warnings }
+}
+
+fn jobs(document: &Node, problems: &Problems, shared: &Shared<'_>, stages: &[String]) -> Vec<Job> {
+    let mut jobs = Vec::new();
+    let mut has_visible = false;
+    for (name, node) in document.members().into_iter().flatten() {
+        if name.starts_with('.') || (TOP_LEVEL.contains(&name.as_str()) && name != "pages") {
+            continue;
+        }
+        let is_job = ["script", "run", "trigger"].iter().any(|key| node.get(key).is_some());
+        if !is_job {
+            problems.add(format!("jobs {name} config should implement the script:, run:, or trigger: keyword"));
+            continue;
+        }
+        has_visible = true;
+        let Some(mut job) = job::read(name, &Entry::new(format!("jobs:{name}"), node, problems), shared) else {
+            continue;
+        };
+        let is_empty = job.plan.script.is_empty() && job.plan.run.is_null();
+        if is_empty && node.get("script").is_none_or(|script| script.items().is_none_or(<[Node]>::is_empty)) {
+            problems.add(format!("jobs:{name} script can't be blank"));
+        }
+        match stages.iter().position(|stage| *stage == job.plan.stage) {
+            Some(index) => job.plan.stage_index = index,
+            None => problems.add(format!(
+                "{name} job: chosen stage {} does not exist; available stages are {}",
+                job.plan.stage,
+                stages.join(", ")
+            )),
+        }
+        jobs.push(job);
+    }
+    if !has_visible {
+        problems.add("jobs config should contain at least one visible job".to_owned());
+    }
+    jobs
 }
 
 /// `.pre`, the named stages, `.post`.
-fn stages(node: Option<&Node>) -> Result<Vec<String>, Problem> {
-    let named = match node {
-        Some(node) => node.texts().map_err(|problem| problem.within("keyword `stages`"))?,
-        None => ["build", "test", "deploy"].map(str::to_owned).to_vec(),
-    };
+fn stages(entry: Option<Entry<'_>>) -> Vec<String> {
+    let named = entry
+        .and_then(|entry| {
+            let texts = entry.node.items().map(|items| items.iter().map(Node::scalar).collect::<Option<Vec<String>>>());
+            if texts.is_none() || texts == Some(None) {
+                entry.complain("should be an array of strings");
+            }
+            texts.flatten()
+        })
+        .unwrap_or_else(|| ["build", "test", "deploy"].map(str::to_owned).to_vec());
     let mut stages = vec![".pre".to_owned()];
     stages.extend(named.into_iter().filter(|name| name != ".pre" && name != ".post"));
     stages.push(".post".to_owned());
-    Ok(stages)
+    stages
 }
 
-/// What jobs inherit: the members of `default`, and the older form of the same at the top level.
-fn defaults<'a>(members: &'a [(String, Node)], default: Option<&'a Node>) -> Result<Vec<(&'a str, &'a Node)>, Problem> {
-    let mut defaults = Vec::new();
-    if let Some(node) = default {
-        for (name, value) in node.map().map_err(|problem| problem.within("keyword `default`"))? {
-            if !INHERITED.contains(&name.as_str()) {
-                return Err(Problem::at(value.line, format!("keyword `default:{name}` is not supported")));
-            }
-            defaults.push((name.as_str(), value));
-        }
-    }
-    for (name, value) in members {
-        let is_set = defaults.iter().any(|(key, _)| key == name);
-        if INHERITED.contains(&name.as_str()) && TOP_LEVEL.contains(&name.as_str()) && !is_set {
-            defaults.push((name.as_str(), value));
-        }
-    }
-    Ok(defaults)
-}
-
-/// Reads one job; none if it never runs.
-fn job(name: &str, node: &Node, common: &Common<'_>) -> Result<Option<JobPlan>, Problem> {
-    let members = node.map()?;
-    for (keyword, value) in members {
-        if JOB_MISSING.contains(&keyword.as_str()) {
-            return Err(Problem::at(value.line, format!("keyword `{keyword}` is not supported")));
-        }
-        if !JOB.contains(&keyword.as_str()) {
-            return Err(Problem::at(value.line, format!("unknown keyword `{keyword}`")));
-        }
-    }
-    let reader = JobReader { members, common };
-    let Some(when) = reader.read("when", keywords::when)?.unwrap_or(Some(When::OnSuccess)) else {
-        return Ok(None);
-    };
-    let stage = reader.read("stage", Node::text)?.unwrap_or_else(|| "test".to_owned());
-    let stage_index = common.stages.iter().position(|known| *known == stage).ok_or_else(|| {
-        Problem::at(node.line, format!("stage `{stage}` does not exist; there are {}", common.stages.join(", ")))
-    })?;
-    let script = reader
-        .read("script", keywords::script)?
-        .filter(|lines| !lines.is_empty())
-        .ok_or_else(|| Problem::at(node.line, "has no `script`"))?;
-    let mut lines = reader.read("before_script", keywords::script)?.unwrap_or_default();
-    lines.extend(script);
-    let mut variables = common.variables.clone();
-    variables.extend(reader.read("variables", keywords::variables)?.unwrap_or_default());
-    let allow_failure = reader.read("allow_failure", keywords::allow_failure)?;
-    Ok(Some(JobPlan {
-        name: name.to_owned(),
-        stage,
-        stage_index,
-        when,
-        // A manual job does not block its pipeline unless it is told to.
-        allow_failure: allow_failure.unwrap_or(match when {
-            When::Manual => AllowFailure::Always,
-            _ => AllowFailure::Never,
-        }),
-        needs: reader.read("needs", keywords::needs)?,
-        dependencies: reader.read("dependencies", Node::texts)?,
-        tags: reader.read("tags", keywords::tags)?.unwrap_or_default(),
-        timeout: reader.read("timeout", keywords::timeout)?,
-        variables,
-        script: lines,
-        after_script: reader.read("after_script", keywords::script)?.unwrap_or_default(),
-        image: reader.read("image", keywords::image)?.unwrap_or_default(),
-        services: reader.read("services", keywords::services)?.unwrap_or_default(),
-        artifacts: reader.read("artifacts", keywords::artifacts)?.unwrap_or_default(),
-        cache: reader.read("cache", keywords::cache)?.unwrap_or_default(),
-        ..JobPlan::default()
-    }))
-}
-
-struct JobReader<'a> {
-    members: &'a [(String, Node)],
-    common: &'a Common<'a>,
-}
-
-impl JobReader<'_> {
-    /// The value of a keyword, the job's own or the inherited one. An own null counts as not
-    /// given and still stops the inheritance, as in GitLab.
-    fn read<T>(&self, keyword: &str, read: impl Fn(&Node) -> Result<T, Problem>) -> Result<Option<T>, Problem> {
-        let own = self.members.iter().find(|(name, _)| name == keyword);
-        let node = match own {
-            Some((_, node)) => Some(node),
-            None => self.common.defaults.iter().find(|(name, _)| *name == keyword).map(|(_, node)| *node),
-        };
-        match node {
-            None => Ok(None),
-            Some(node) if node.is_null() => Ok(None),
-            Some(node) => check_tags(node)
-                .and_then(|()| read(node))
-                .map(Some)
-                .map_err(|problem| problem.within(&format!("keyword `{keyword}`"))),
-        }
-    }
-}
-
-/// Refuses tags such as `!reference`, which would be read as if they were not there.
-fn check_tags(node: &Node) -> Result<(), Problem> {
-    if let Some(tag) = &node.tag {
-        return Err(Problem::at(node.line, format!("has the tag `{tag}`, which is not supported")));
-    }
-    match &node.kind {
-        Kind::Scalar { .. } => Ok(()),
-        Kind::List(items) => items.iter().try_for_each(check_tags),
-        Kind::Map(members) => members.iter().try_for_each(|(_, node)| check_tags(node)),
-    }
+/// A last rule that always fits makes two pipelines of one push.
+fn warning(job: &Job) -> Option<String> {
+    let last = job.rules.as_ref()?.last()?;
+    let is_bare = last.condition.is_none() && last.changes.is_none() && last.exists.is_none();
+    let says_only_when = is_bare && last.variables.is_empty() && last.allow_failure.is_none() && last.needs.is_none();
+    (says_only_when && last.when.is_some_and(|when| when != "never")).then(|| {
+        format!(
+            "jobs:{} may allow multiple pipelines to run for a single action due to `rules:when` clause with no \
+             `workflow:rules` - read more: https://docs.gitlab.com/ci/jobs/job_troubleshooting/#job-may-allow-multiple-pipelines-to-run-for-a-single-action-warning",
+            job.plan.name
+        )
+    })
 }

@@ -49,7 +49,7 @@ pub(super) fn summary(world: &World, pipeline: &Pipeline, external_url: &str) ->
         "created_at": stamp(pipeline.created_at),
         "updated_at": stamp(updated),
         "web_url": format!("{external_url}/{path}/-/pipelines/{}", pipeline.id),
-        "name": null,
+        "name": pipeline.name,
     })
 }
 
@@ -100,19 +100,21 @@ pub(crate) async fn create(
 ) -> Result<Response, ApiError> {
     let reference = params.required("ref")?;
     let variables = variables(&params)?;
-    start(&shared, &project, &reference, variables, "api").await
+    let inputs = params.value("inputs").cloned().unwrap_or_default();
+    start(&shared, &project, &reference, variables, inputs, "api").await
 }
 
 /// Makes a pipeline, and answers with it.
 pub(super) async fn start(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     project: &str,
     reference: &str,
     variables: Vec<Variable>,
+    inputs: Value,
     source: &'static str,
 ) -> Result<Response, ApiError> {
     let path = shared.read(|world| Ok::<_, ApiError>(projects::find(world, project)?.path.clone()))?;
-    let id = pipelines::create(shared, &path, Some(reference), variables, source).await;
+    let id = pipelines::create(shared, &path, Some(reference), variables, inputs, source).await;
     created(shared, &path, id)
 }
 
@@ -120,7 +122,8 @@ pub(super) async fn start(
 pub(super) fn created(shared: &Shared, project: &str, id: Result<u64, Error>) -> Result<Response, ApiError> {
     let id = id.map_err(|problem| match problem {
         Error::NoReference { .. } => base("Reference not found"),
-        Error::Definition(_) | Error::Project { .. } => base(&problem.to_string()),
+        Error::Definition(wrong) => ApiError::message(StatusCode::BAD_REQUEST, json!({ "base": wrong.problems })),
+        Error::Project { .. } => base(&problem.to_string()),
         other => ApiError::internal(other),
     })?;
     shared.read(|world| {

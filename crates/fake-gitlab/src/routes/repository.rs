@@ -12,10 +12,11 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::api_error::ApiError;
+use crate::ci::Failure;
 use crate::params::Params;
-use crate::project::{Commit, Project};
-use crate::repository;
+use crate::project::{Commit, PipelineOrigin, Project};
 use crate::shared::Shared;
+use crate::{ci, pipelines, repository};
 
 use super::pages::page;
 use super::projects;
@@ -228,27 +229,46 @@ pub(crate) async fn lint(
     Path(key): Path<String>,
     params: Params,
 ) -> Result<Json<Value>, ApiError> {
-    let given = params.text("content");
-    let content = match given {
+    let (project, mirror) = open(&shared, &key).await?;
+    let revision = params.text("content_ref").or_else(|| params.text("sha")).or_else(|| params.text("ref"));
+    let commit = find(&mirror, revision.as_deref().unwrap_or(&project.default_branch), "Commit").await?;
+    let content = match params.text("content") {
         Some(content) => content,
         None => {
-            let revision = params.text("content_ref").or_else(|| params.text("sha")).or_else(|| params.text("ref"));
-            let (project, mirror) = open(&shared, &key).await?;
-            let commit = find(&mirror, &revision.unwrap_or(project.default_branch), "Commit").await?;
             let file = repository::blob(&mirror, &commit.sha, ".gitlab-ci.yml").await.map_err(ApiError::internal)?;
             let (_, bytes) = file.ok_or_else(|| ApiError::not_found("File"))?;
             String::from_utf8_lossy(&bytes).into_owned()
         }
     };
-    shared.read(|world| projects::find(world, &key).map(drop))?;
-    let errors: Vec<String> =
-        crate::ci::read(".gitlab-ci.yml", &content).err().map(|error| error.problem).into_iter().collect();
-    Ok(Json(json!({
-        "valid": errors.is_empty(),
-        "errors": errors,
-        "warnings": [],
-        "merged_yaml": content,
-        "includes": [],
-        "jobs": null,
-    })))
+    let origin = PipelineOrigin {
+        project: project.id,
+        ref_name: project.default_branch.clone(),
+        is_tag: false,
+        tag_message: None,
+        commit,
+        source: "push",
+        variables: Vec::new(),
+        merge_request: None,
+    };
+    let inputs = params.value("inputs").cloned().unwrap_or_default();
+    let checked = pipelines::with_definition(&shared, &project, &origin, content, inputs, ci::check);
+    Ok(Json(match checked.await.map_err(ApiError::internal)? {
+        Ok(checked) => json!({
+            "valid": true,
+            "errors": [],
+            "warnings": checked.warnings,
+            "merged_yaml": checked.merged,
+            "includes": checked.includes,
+            "jobs": null,
+        }),
+        Err(Failure::Definition(problems)) => json!({
+            "valid": false,
+            "errors": problems,
+            "warnings": [],
+            "merged_yaml": null,
+            "includes": [],
+            "jobs": null,
+        }),
+        Err(Failure::Other(error)) => return Err(ApiError::internal(error)),
+    }))
 }

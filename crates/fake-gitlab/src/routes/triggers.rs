@@ -105,5 +105,5 @@ pub(crate) async fn start(
             .collect::<Result<_, ApiError>>()?,
         Some(_) => return Err(ApiError::parameter("variables is invalid")),
     };
-    pipelines::start(&shared, &project, &reference, variables, "trigger").await
+    pipelines::start(&shared, &project, &reference, variables, serde_json::Value::Null, "trigger").await
 }

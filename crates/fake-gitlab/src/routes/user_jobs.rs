@@ -60,7 +60,7 @@ pub(super) fn job_json(world: &World, job: &Job, external_url: &str) -> Value {
         "name": job.plan.name,
         "ref": pipeline.map(|pipeline| &pipeline.ref_name),
         "tag": pipeline.is_some_and(|pipeline| pipeline.is_tag),
-        "coverage": null,
+        "coverage": job.coverage,
         "allow_failure": job.allow_failure,
         "created_at": stamp(job.created_at),
         "started_at": stamp_or_null(job.started_at),

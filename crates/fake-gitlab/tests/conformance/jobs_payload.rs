@@ -54,7 +54,7 @@ const ONE_JOB: &str = "a:\n  script: x\n";
 
 #[tokio::test]
 async fn j12_tags_are_tags_and_all_else_is_a_branch() {
-    let (gitlab, repository) = with_definition(ONE_JOB).await;
+    let (gitlab, repository) = with_definition("workflow: {rules: [when: always]}\na:\n  script: x\n").await;
     repository.git(&["tag", "v1"]);
     repository.git(&["branch", "feature"]);
     for (reference, kind) in [("v1", "tag"), ("main", "branch")] {
@@ -108,7 +108,8 @@ async fn j14_without_a_depth_everything_is_fetched() {
 
 #[tokio::test]
 async fn j15_a_merge_requests_job_has_the_depth_too() {
-    let (gitlab, repository) = with_definition("variables: {GIT_DEPTH: '1'}\na:\n  script: x\n").await;
+    let definition = "variables: {GIT_DEPTH: '1'}\na:\n  script: x\n  only: [merge_requests]\n";
+    let (gitlab, repository) = with_definition(definition).await;
     repository.git(&["branch", "feature"]);
     merge_request_pipeline(&gitlab).await;
     let info = ask(&gitlab, info_with(&["refspecs"])).await.expect(201).json()["git_info"].clone();

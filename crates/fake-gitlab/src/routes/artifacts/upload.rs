@@ -153,8 +153,8 @@ impl Upload<'_> {
             "dotenv" => dotenv::read(&received.path).map_err(|problem| ApiError::bad_request(&problem))?,
             _ => Vec::new(),
         };
-        let accessibility = params.text("accessibility").unwrap_or_else(|| "public".to_owned());
-        if !["public", "private", "none"].contains(&accessibility.as_str()) {
+        let given = params.text("accessibility");
+        if given.as_deref().is_some_and(|given| !["public", "private", "none"].contains(&given)) {
             return Err(ApiError::parameter("accessibility does not have a valid value"));
         }
         let token = job_token(params, self.headers);
@@ -169,6 +169,7 @@ impl Upload<'_> {
                 }
                 return Err(ApiError::bad_request("another artifact of the same type already exists"));
             }
+            let accessibility = given.as_deref().or(job.plan.artifact_access).unwrap_or("public").to_owned();
             let artifact = Artifact {
                 file_type: kind.file_type,
                 file_format: kind.file_format,

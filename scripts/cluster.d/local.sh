@@ -74,7 +74,8 @@ provider_load() {
 
 provider_exec() {
     provider_alive holder || fail "no cluster: \`scripts/cluster up\`"
-    exec nsenter --net="/proc/$(cat "$dir/holder.pid")/ns/net" -- env KUBECONFIG="$pki/admin.kubeconfig" "$@"
+    exec nsenter --net="/proc/$(cat "$dir/holder.pid")/ns/net" -- env KUBECONFIG="$pki/admin.kubeconfig" \
+        CONTAINERD_ADDRESS="$dir/containerd.sock" CONTAINERD_NAMESPACE=k8s.io "$@"
 }
 
 provider_kubeconfig() { echo "$pki/admin.kubeconfig"; }
@@ -92,7 +93,7 @@ provider_possible() {
 provider_kill() {
     case " $components " in *" $1 "*) ;; *) fail "no component \`$1\`: one of $components" ;; esac
     provider_alive "$1" || fail "$1 is not running"
-    kill -KILL "$(cat "$dir/$1.pid")"
+    kill -"${2:-KILL}" "$(cat "$dir/$1.pid")"
 }
 
 # A recorded id counts only as long as that process is in the cluster's group: ids are used again.

@@ -4,11 +4,13 @@
 //! alone can do (faults) is behind [`Cluster::fake`], what takes a real one behind [`Cluster::real`].
 
 mod audit;
+mod node;
 mod real;
 
 use fake_kube::{FakeKube, Request};
 use serde_json::Value;
 
+pub use self::node::{Component, Node};
 pub use self::real::RealCluster;
 pub(crate) use self::real::Share;
 

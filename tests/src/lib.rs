@@ -4,6 +4,7 @@
 //! `scripts/test` does that.
 
 pub mod cluster;
+pub mod counting;
 mod pipe;
 mod programs;
 pub mod registry;

@@ -25,6 +25,8 @@ pub struct World {
     pub gitlab: FakeGitlab,
     /// The cluster.
     pub kube: Cluster,
+    /// Of the programs.
+    log_level: &'static str,
     report: Report,
     dir: TempDir,
 }
@@ -37,6 +39,7 @@ pub struct WorldBuilder {
     share: Share,
     /// The namespace of another world.
     beside: Option<RealCluster>,
+    log_level: &'static str,
     head: String,
     runner: String,
     kubernetes: String,
@@ -54,7 +57,8 @@ impl World {
         let gitlab = FakeGitlab::builder().trace_interval(1).long_poll(Duration::from_secs(5));
         let head = "concurrent = 20\ncheck_interval = 1\n".to_owned();
         let (runner, kubernetes) = (String::new(), String::new());
-        WorldBuilder { gitlab, fake: None, share: Share::WithOthers, beside: None, head, runner, kubernetes }
+        let (share, log_level) = (Share::WithOthers, "debug");
+        WorldBuilder { gitlab, fake: None, share, beside: None, log_level, head, runner, kubernetes }
     }
 
     /// A path in the world's own folder.
@@ -86,7 +90,7 @@ impl World {
             .env("CONFIG_FILE", self.config())
             .env("RUNNER_STATE_DIR", self.state())
             .env("KUBECONFIG", self.path("kubeconfig"))
-            .env("LOG_LEVEL", "debug");
+            .env("LOG_LEVEL", self.log_level);
         command
     }
 
@@ -197,6 +201,12 @@ impl WorldBuilder {
         self
     }
 
+    /// How much the programs tell of their work; by default all, for the report of a test that fails.
+    pub fn log_level(mut self, level: &'static str) -> Self {
+        self.log_level = level;
+        self
+    }
+
     /// The keys above `[[runners]]`.
     pub fn head(mut self, toml: &str) -> Self {
         self.head = format!("{toml}\n");
@@ -229,7 +239,7 @@ impl WorldBuilder {
         let gitlab = self.gitlab.listen(format!("{}:0", kube.address()));
         let gitlab = gitlab.start().await.expect("fake-gitlab starts");
         kube.write_kubeconfig(&dir.path().join("kubeconfig"));
-        let world = World { gitlab, kube, report: Report::default(), dir };
+        let world = World { gitlab, kube, log_level: self.log_level, report: Report::default(), dir };
         let runner = world.runner_table("first", world.gitlab.runner_token(), &self.runner, &self.kubernetes);
         world.write_config(&(self.head + &runner));
         world

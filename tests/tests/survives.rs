@@ -4,18 +4,8 @@
 
 use fake_gitlab::{Fault, JobSpec, JobStatus};
 use rustix::process::Signal;
+use tests::counting::{counted, counting};
 use tests::{Pipe, Tool, World, trace};
-
-/// Counts to `n` slowly, so that there is time to break something in the middle.
-fn counting(n: u32) -> JobSpec {
-    JobSpec::script([format!("i=0; while [ $i -lt {n} ]; do i=$((i+1)); echo line $i; sleep 0.05; done; exit 5")])
-}
-
-/// Every line once, in order.
-fn counted(log: &[u8]) -> Vec<u32> {
-    let text = trace::text(log);
-    text.lines().filter_map(|line| line.strip_prefix("line ")).filter_map(|n| n.trim().parse().ok()).collect()
-}
 
 async fn lost(mut pipe: Pipe, killed: Tool) {
     let codes = pipe.wait().await;

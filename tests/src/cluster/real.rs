@@ -38,6 +38,7 @@ pub struct RealCluster {
     /// The node's address, which pods reach.
     address: String,
     token: String,
+    share: Share,
     /// The namespace is another test world's.
     is_guest: bool,
     /// Held as long as the test runs.
@@ -52,7 +53,7 @@ impl RealCluster {
         let address = node_address(&client).await;
         let namespace = namespace(&client).await;
         let token = account(&client, &namespace).await;
-        Self { kubeconfig, client, namespace, address, token, is_guest: false, _lock: lock }
+        Self { kubeconfig, client, namespace, address, token, share, is_guest: false, _lock: lock }
     }
 
     /// The same namespace for a neighbour, which must end before this does.
@@ -63,6 +64,7 @@ impl RealCluster {
             namespace: self.namespace.clone(),
             address: self.address.clone(),
             token: self.token.clone(),
+            share: self.share,
             is_guest: true,
             _lock: self._lock.try_clone().expect("a descriptor can be copied"),
         }
@@ -84,6 +86,10 @@ impl RealCluster {
 
     pub(crate) fn namespace(&self) -> &str {
         &self.namespace
+    }
+
+    pub(crate) fn is_alone(&self) -> bool {
+        self.share == Share::Alone
     }
 
     pub(crate) fn address(&self) -> &str {
@@ -181,7 +187,11 @@ impl Drop for RealCluster {
 async fn lock(kubeconfig: &Path, share: Share) -> File {
     let path = kubeconfig.with_extension("lock");
     let lock = move || {
-        let file = File::options().create(true).truncate(false).write(true).open(&path)?;
+        let open = |path: &Path| File::options().create(true).truncate(false).write(true).open(path);
+        // Whoever waits stands in this door: those who share cannot overtake for ever one who wants to be alone.
+        let door = open(&path.with_extension("door"))?;
+        door.lock()?;
+        let file = open(&path)?;
         match share {
             Share::WithOthers => file.lock_shared()?,
             Share::Alone => file.lock()?,

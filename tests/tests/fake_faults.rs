@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::time::Duration;
+
 use fake_gitlab::{JobSpec, JobStatus};
 use tests::{World, trace};
 
@@ -18,6 +20,34 @@ async fn a_cut_log_stream_is_continued_where_it_ended() {
     let log = trace::text(&world.gitlab.trace(id));
     let lines: Vec<&str> = log.lines().filter(|line| line.starts_with("line ")).collect();
     assert_eq!(lines, (1..=60).map(|n| format!("line {n}")).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_is_rotated_away_before_it_is_read_is_printed_again() {
+    let world = World::builder().kube(|kube| kube.log_max_size(32 * 1024)).start().await;
+    let pipe = world.pipe();
+    let (go, printed) = (world.path("go"), world.path("printed"));
+    let wait = format!("echo begun; until [ -e {} ]; do sleep 0.05; done", go.display());
+    let spec = JobSpec::script([wait, "seq 1 80000".to_owned(), format!("touch {}", printed.display())]);
+    let id = world.gitlab.enqueue(spec).await.unwrap();
+    world.log_shows(id, "begun\n").await;
+    drop(pipe);
+    std::fs::write(go, "").unwrap();
+    let printing = async {
+        while !printed.exists() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(tests::PATIENCE, printing).await.expect("the script goes on with nobody there");
+    let _pipe = world.pipe();
+    assert_eq!(world.finished(id).await.status, JobStatus::Success);
+    let log = trace::text(&world.gitlab.trace(id));
+    let numbers = log.lines().filter_map(|line| line.parse::<u32>().ok());
+    assert!(numbers.eq(1..=80_000), "{} bytes", log.len());
+    assert!(
+        world.report().printed("runner-exec-k8s.stderr").contains("was lost on the way"),
+        "nothing was rotated away"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

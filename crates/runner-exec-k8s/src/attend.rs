@@ -22,6 +22,7 @@ use crate::job::Job;
 use crate::objects::Objects;
 use crate::pod::ServicePlan;
 use crate::pull::{StartFailure, start_failure};
+use crate::replay::Replay;
 use crate::status;
 use crate::verdict::Verdict;
 use crate::watch::{PodWatch, Seen};
@@ -90,8 +91,7 @@ struct Progress {
     looked: Option<(Option<String>, bool)>,
     outcome: Option<Outcome>,
     told: Option<Cancel>,
-    replayed_from: Option<u64>,
-    replays: u32,
+    replay: Replay,
     deadline: Instant,
     on_deadline: Verdict,
     /// The deadline is the one for starting.
@@ -128,8 +128,7 @@ impl Attend<'_> {
             looked: None,
             outcome: None,
             told: None,
-            replayed_from: None,
-            replays: 0,
+            replay: Replay::default(),
             deadline: Instant::now() + start_timeout,
             on_deadline: Verdict::system("waiting for pod running: timed out waiting for pod to start"),
             is_start_timeout: true,
@@ -165,6 +164,7 @@ impl Attend<'_> {
             if let Some(end) = self.look_at_pod(&mut at).await? {
                 return Ok(end);
             }
+            let received = self.events.pod_offset();
             let folder = async {
                 match self.folder {
                     Some(watch) => watch.changed().await,
@@ -185,6 +185,7 @@ impl Attend<'_> {
                 }
                 () = self.watch.changed() => {}
                 () = folder => {}
+                () = at.replay.overdue(received) => self.request_replay(received, &mut at),
                 () = tokio::time::sleep_until(at.deadline) => return Ok(End::Verdict(self.overdue(&at))),
             }
             if let Some(verdict) = self.result(&mut at) {
@@ -247,15 +248,13 @@ impl Attend<'_> {
         Ok(())
     }
 
-    /// Something between `received` and what just came was lost, to log rotation as a rule: asks for it once.
+    /// Something between `received` and what just came was lost, to log rotation as a rule: asks for it.
     fn request_replay(&self, received: u64, at: &mut Progress) {
-        if at.replayed_from == Some(received) {
+        if !at.replay.asks(received, Instant::now()) {
             return;
         }
-        at.replayed_from = Some(received);
         tracing::info!("job {}: log after byte {received} was lost on the way, asking for it again", self.job.key);
-        at.replays += 1;
-        spawn_patch(&self.name, at.control.clone().replay_from(received, at.replays));
+        spawn_patch(&self.name, at.control.clone().replay_from(received, at.replay.count));
     }
 
     /// From here on the job has its own clock; ours only sees to it that a stuck pod does not stay for ever.

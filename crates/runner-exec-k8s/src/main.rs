@@ -23,6 +23,7 @@ mod pod;
 mod pod_events;
 mod pull;
 mod refuse;
+mod replay;
 mod retry;
 mod run;
 mod stage_limits;

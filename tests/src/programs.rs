@@ -6,8 +6,9 @@ use std::process::{Command, Stdio};
 
 /// Path of a program of this workspace, built beside the tests.
 pub fn program(name: &str) -> PathBuf {
-    let tests = std::env::current_exe().expect("a test has a path");
-    let dir = tests.ancestors().nth(2).expect("tests lie in target/<profile>/deps");
+    let own = std::env::current_exe().expect("a program has a path");
+    // Tests lie in a folder `deps` of the folder with the programs.
+    let dir = own.ancestors().skip(1).find(|dir| !dir.ends_with("deps")).expect("a program lies in a folder");
     let path = dir.join(name);
     assert!(path.is_file(), "{} is missing: run scripts/test, or cargo build --workspace --bins", path.display());
     path
